@@ -1,0 +1,38 @@
+"""Durations and sizes as people write them: `90`, `90s`, `15m`, `2h`, `7d`; `512`, `512MiB`, `2GiB`."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(MiB|GiB|TiB|M|G|T)?", re.IGNORECASE)
+_MIB = {"m": 1.0, "g": 1024.0, "t": 1024.0 * 1024.0}
+
+
+def parse_duration_s(text: str) -> float:
+    """Seconds. Raises ValueError with the forms that are understood."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration (write 90, 90s, 15m, 2h or 7d)")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def parse_size_mib(text: str) -> int:
+    """MiB. Raises ValueError with the forms that are understood."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size (write 512, 512MiB or 2GiB)")
+    return round(float(match[1]) * _MIB[(match[2] or "m")[0].lower()])
+
+
+def show_duration(seconds: float) -> str:
+    """The shortest exact-enough form: 0.2s, 45s, 2m30s, 3h5m, 2d4h."""
+    if seconds < 10 and seconds != int(seconds):
+        return f"{seconds:.1f}s"
+    left, parts = round(seconds), []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2]) or "0s"

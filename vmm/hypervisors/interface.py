@@ -1,0 +1,79 @@
+"""The narrow interface to a hypervisor on one host. Everything above speaks only this."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from vmm.errors import CommandFailed
+from vmm.messages.guest import GuestSpec
+
+
+class HypervisorDown(CommandFailed):
+    """The hypervisor does not answer (libvirtd is not running, the socket is missing)."""
+
+    code = "hypervisor-down"
+
+
+class HostFacts(msgspec.Struct, frozen=True):
+    """What a host offers. `memory_mib` is all of it; `reserved_mib` is kept for the host itself."""
+
+    name: str
+    hypervisor: str
+    memory_mib: int
+    reserved_mib: int
+    cpus: int
+    cpu_model: str = ""
+    image_free_mib: int = 0
+
+
+class GuestFacts(msgspec.Struct, frozen=True):
+    """What is known of one guest on this host. `state`: running, paused, shutting-down, off, crashed."""
+
+    name: str
+    uuid: str
+    state: str
+    memory_mib: int
+    max_memory_mib: int
+    vcpus: int
+    cpu_time_s: float = 0.0
+    disks: list[str] = []
+    disk_read_bytes: int = 0
+    disk_write_bytes: int = 0
+    interfaces: list[str] = []
+    net_rx_bytes: int = 0
+    net_tx_bytes: int = 0
+    managed: bool = False
+    """True when vmm made it (the domain's metadata says so); others are shown and never touched."""
+
+
+class Hypervisor(Protocol):
+    """Every call may raise HypervisorDown; operations raise CommandFailed with a stable code.
+
+    All operations can be run twice: `create` of a guest that is there with the same uuid is a success,
+    `destroy` of one that is gone removes what is left of it (domain, overlay, seed) and succeeds.
+    """
+
+    def facts(self) -> HostFacts: ...
+
+    def guests(self) -> list[GuestFacts]: ...
+
+    def create(self, spec: GuestSpec) -> None:
+        """Overlay of the template, domain, start. On failure nothing stays behind.
+
+        Codes: `no-template`, `disk-full`, `name-taken` (another uuid), `no-memory`, `start-failed`.
+        """
+
+    def start(self, name: str) -> None: ...
+
+    def shutdown(self, name: str, grace_s: float) -> None:
+        """Ask the guest to power off, wait up to `grace_s`; CommandFailed `still-running` if it stays."""
+
+    def destroy(self, name: str, grace_s: float = 0.0) -> None:
+        """Remove the guest with its overlay; with a grace, ask it to power off first."""
+
+    def console_tail(self, name: str, lines: int = 20) -> str:
+        """The last lines of the serial console, empty when there is none."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,167 @@
+"""Reading INI files so that every finding can name file and line.
+
+The standard library's parser forgets line numbers, so this one keeps them. The dialect is configparser's:
+`[section]`, `key = value` or `key: value`, `#` and `;` comment lines, and continuation lines that are
+indented. A value that opens a brace may span lines until the braces balance, indented or not.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmm.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong (or doubtful) in a configuration file. `severity` is `error` or `warning`."""
+
+    file: str
+    line: int
+    message: str
+    suggestion: str = ""
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        tail = f" {self.suggestion}" if self.suggestion else ""
+        return f"{self.file}:{self.line}: {self.severity}: {self.message}{tail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A key's value (stripped, continuation lines joined by newlines) and the line its key stands on."""
+
+    value: str
+    line: int
+
+
+@dataclass(slots=True)
+class Section:
+    name: str
+    line: int
+    file: str
+    items: dict[str, Item] = field(default_factory=dict)
+
+    def get(self, key: str, default: str = "") -> str:
+        item = self.items.get(key)
+        return default if item is None else item.value
+
+
+class FindingsError(ConfigError):
+    """Raised when a file has errors; carries all of them, not only the first."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        lines = "\n".join(str(f) for f in findings)
+        super().__init__(lines, next_step="mend the lines named above; `vmm rules check` repeats the check")
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`Did you mean ...?` for the nearest known word, or the list of known ones when none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Known: {', '.join(names)}." if names and len(names) <= 30 else ""
+
+
+def parse_ini(text: str, file: str) -> tuple[list[Section], list[Finding]]:
+    """Sections in file order, and what is wrong. Never raises on bad text; duplicates keep the first."""
+    sections: list[Section] = []
+    findings: list[Finding] = []
+    seen: dict[str, Section] = {}
+    section: Section | None = None
+    for line, name, key, value in _logical_lines(text, file, findings):
+        if name is not None:
+            if name in seen:
+                findings.append(
+                    Finding(
+                        file,
+                        line,
+                        f"section [{name}] stands here a second time (first at line {seen[name].line}).",
+                        "Rename or merge it.",
+                    )
+                )
+                section = Section(name, line, file)  # read and dropped, so that its own errors show
+                continue
+            section = seen[name] = Section(name, line, file)
+            sections.append(section)
+        elif section is None:
+            findings.append(Finding(file, line, f"{key!r} stands before the first [section]."))
+        elif key in section.items:
+            first = section.items[key].line
+            findings.append(
+                Finding(file, line, f"[{section.name}] sets {key!r} twice (first at line {first}).")
+            )
+        else:
+            section.items[key] = Item(value, line)
+    return sections, findings
+
+
+def read_ini(path: Path) -> list[Section]:
+    """Parse one file; raises ConfigError when it cannot be read and FindingsError when it is malformed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file.", next_step="create it or name another folder with -c"
+        ) from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(
+            f"{path}: cannot be read: {exc}.", next_step="make it a readable UTF-8 text"
+        ) from exc
+    sections, findings = parse_ini(text, str(path))
+    if findings:
+        raise FindingsError(findings)
+    return sections
+
+
+def _logical_lines(
+    text: str, file: str, findings: list[Finding]
+) -> Iterator[tuple[int, str | None, str, str]]:
+    """Yields (line, section name or None, key, value) with continuations joined."""
+    lines = text.splitlines()
+    i = 0
+    while i < len(lines):
+        raw, at = lines[i], i + 1
+        i += 1
+        body = raw.strip()
+        if not body or body[0] in "#;":
+            continue
+        if body[0] == "[":
+            if not body.endswith("]") or not body[1:-1].strip():
+                findings.append(Finding(file, at, f"not a section header: {body!r}.", "Write [name]."))
+                continue
+            yield at, body[1:-1].strip(), "", ""
+            continue
+        cut = min((p for p in (body.find("="), body.find(":")) if p > 0), default=-1)
+        if cut < 0 or raw[0].isspace():
+            findings.append(
+                Finding(
+                    file,
+                    at,
+                    f"neither a section, a comment, nor `key = value`: {body!r}.",
+                    "Continuation lines must be indented and follow a key.",
+                )
+            )
+            continue
+        key, value = body[:cut].strip(), body[cut + 1 :].strip()
+        while i < len(lines) and _continues(value, lines[i]):
+            extra = lines[i].strip()
+            if extra[:1] not in ("#", ";"):
+                value = f"{value}\n{extra}" if value else extra
+            i += 1
+        if value.startswith("{") and value.count("{") > value.count("}"):
+            findings.append(Finding(file, at, f"{key!r} opens a brace that is never closed.", "Add '}'."))
+            continue
+        yield at, None, key, value.strip()
+
+
+def _continues(value: str, line: str) -> bool:
+    if value.startswith("{") and value.count("{") > value.count("}"):
+        # An unclosed brace swallows lines, but not the next section: the error stays near its cause.
+        return not line.startswith("[")
+    return bool(line.strip()) and line[0].isspace()
