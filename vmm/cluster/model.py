@@ -1,0 +1,109 @@
+"""What the Manager knows besides property columns: clients, guests, commands under way, shares' luck.
+
+Mutable, because one thread owns them; plain structs, because a snapshot of the journal holds them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from vmm.messages.guest import GuestSpec
+from vmm.messages.structs import Reason
+
+
+class Client(msgspec.Struct):
+    """One vmm client. `address` is its private group on the bus, empty while it is gone."""
+
+    name: str
+    role: str
+    address: str
+    session: int
+    state: str
+    since_s: float
+    heard_s: float
+    public_key: bytes = b""
+    seq: int = 0
+
+
+class Host(msgspec.Struct):
+    """A host as its dom0 client last described it. `guests` maps name -> (memory in MiB, vCPUs, state)."""
+
+    name: str
+    memory_mib: int = 0
+    reserved_mib: int = 0
+    cpus: int = 0
+    hypervisor: str = ""
+    image_free_mib: int = 0
+    guests: dict[str, tuple[int, int, str]] = {}
+    seen_s: float = -1.0
+    maintenance: bool = False
+
+
+class Guest(msgspec.Struct):
+    """A guest that vmm made, in one state of `states.GUEST` since `since_s` until at most `deadline_s`."""
+
+    spec: GuestSpec
+    host: str
+    state: str
+    since_s: float
+    deadline_s: float
+    trail: list[Reason]
+    joined: bool = False
+    node_state: str = ""
+    node_seen_s: float = -1.0
+    jobs: int = 0
+    ever_ready: bool = False
+    command: str = ""
+    retry_s: float = 0.0
+    tries: int = 0
+    for_share: str = ""
+    failure: str = ""
+    console: str = ""
+    drain_asked_s: float = -1.0
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+class CommandRecord(msgspec.Struct):
+    """A command from its issue to its result. `owner` is the guest it serves, or the rule that asked."""
+
+    id: str
+    to: str
+    name: str
+    args: dict[str, Any]
+    state: str
+    issued_s: float
+    deadline_s: float
+    trail: list[Reason]
+    owner: str = ""
+    rule: str = ""
+    subject: str = ""
+    attempt: int = 1
+    next_send_s: float = 0.0
+    status: str = ""
+    code: str = ""
+    message: str = ""
+
+
+class ShareLuck(msgspec.Struct):
+    """How creating guests for a share has gone lately: failures in a row, and when to try again."""
+
+    failures: int = 0
+    next_try_s: float = 0.0
+    gave_up: bool = False
+    last_failure: str = ""
+
+
+class Promise(msgspec.Struct):
+    """Room on a host that a leaving guest frees for a share; nobody else is placed there until `until_s`."""
+
+    share: str
+    host: str
+    memory_mib: int
+    vcpus: int
+    guest: str
+    until_s: float
