@@ -1,0 +1,305 @@
+"""The journal as its one writer sees it: append, flush, snapshot, and the limits on its growth."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from vmm.journal import reader, snapshots, survey
+from vmm.journal.active import ActiveSegment
+from vmm.journal.errors import BadRecord, JournalError, JournalFailed, JournalFull
+from vmm.journal.files import segments
+from vmm.journal.format import MAX_KIND, MAX_PAYLOAD, Block, Entry, SegmentHeader, encode, encode_all
+from vmm.journal.lock import WriterLock
+from vmm.journal.recover import Recovery
+from vmm.journal.reserve import Reserve
+from vmm.journal.resume import resume
+from vmm.journal.retain import Removed, retain
+
+log = logging.getLogger(__name__)
+MIB = 1024 * 1024
+Sync = Literal["batch", "always", "none"]
+_PENDING_BYTES = 4 * MIB
+_PENDING_RECORDS = 8192
+
+
+class Journal:
+    """An ordered, append-only store of opaque records in a directory; positions count 1, 2, 3, ... for ever.
+
+    One process writes (`Journal.open`), any number read (`Journal.read`, also while it is written). After
+    `flush()` (or `commit`) returns, the records survive the death of the process, and with sync="batch" or
+    "always" a power loss. Methods may be called from several threads.
+    """
+
+    def __init__(  # use Journal.open
+        self, directory: Path, lock: WriterLock, active: ActiveSegment, recovery: Recovery, reserve: Reserve,
+        *, segment_bytes: int, sync: Sync, compress: bool, retain_bytes: float, retain_s: float,
+        keep_snapshots: int, clock: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self.directory = directory
+        self.recovery = recovery
+        self._lock = lock
+        self._active = active
+        self._reserve = reserve
+        self._segment_bytes = segment_bytes
+        self._sync: Sync = sync
+        self._compress = compress
+        self._retain_bytes = retain_bytes
+        self._retain_s = retain_s
+        self._keep_snapshots = keep_snapshots
+        self._clock = clock
+        self._guard = threading.RLock()
+        self._next = active.index.next_position  # of the next record taken
+        self._flushed = self._next - 1
+        self._loose: list[Entry] = []  # taken by append(), not yet encoded
+        self._blocks: list[Block] = []  # encoded, not yet written; they stand before the loose ones
+        self._loose_bytes = self._block_bytes = 0
+        self._dirty = False  # written, not yet fsynced
+        self._reserve_lost = not reserve.held
+        self._failed: JournalFailed | None = None
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls, directory: Path | str, *, journal_id: str | None = None, segment_mib: float = 64,
+        sync: Sync = "batch", compress: bool = True, retain_mib: float | None = None,
+        retain_s: float | None = None, keep_snapshots: int = 3, reserve_kib: int = 64,
+        clock: Callable[[], float] = time.time,
+    ) -> Journal:  # fmt: skip
+        """Open for writing, making the directory if need be; see `recovery` for what was found.
+
+        Raises `JournalLocked` (another writer), `JournalVersion` (not ours, not `journal_id`), `JournalFull`.
+        """
+        if sync not in ("batch", "always", "none") or segment_mib <= 0 or keep_snapshots < 1:
+            raise BadRecord(
+                f"sync={sync!r}, segment_mib={segment_mib}, keep_snapshots={keep_snapshots}: out of range.",
+                next_step='use sync "batch", "always" or "none", and positive numbers.',
+            )
+        place = Path(directory)
+        place.mkdir(parents=True, exist_ok=True)
+        lock = WriterLock(place)
+        try:
+            fresh_id = journal_id or uuid.uuid4().hex
+            active, recovery = resume(
+                place, journal_id, fresh_id, compress=compress, sync=sync != "none", now_s=clock()
+            )
+            if not recovery.clean:
+                log.warning("%s: %s", place, recovery)
+            return cls(
+                place, lock, active, recovery, Reserve(place, reserve_kib * 1024),
+                segment_bytes=int(segment_mib * MIB), sync=sync, compress=compress,
+                retain_bytes=math.inf if retain_mib is None else retain_mib * MIB,
+                retain_s=math.inf if retain_s is None else retain_s,
+                keep_snapshots=keep_snapshots, clock=clock,
+            )  # fmt: skip
+        except BaseException:
+            lock.release()
+            raise
+
+    read = staticmethod(reader.read)
+    read_batches = staticmethod(reader.read_batches)
+    stats = staticmethod(survey.stats)
+
+    @property
+    def journal_id(self) -> str:
+        return self._active.header.journal_id
+
+    @property
+    def last_position(self) -> int:
+        """Of the last record taken (pending ones included); 0 in an empty journal."""
+        return self._next - 1
+
+    @property
+    def flushed_position(self) -> int:
+        """Of the last record that `flush()` or `commit` has acknowledged."""
+        return self._flushed
+
+    def append(self, time_s: float, kind: str, payload: bytes) -> int:
+        """Take one record; returns its position. The next `flush()` stores it (at once with "always")."""
+        with self._guard:
+            self._check()
+            entry = (time_s, kind, payload)
+            if self._sync == "always":
+                return self.commit([entry])[0]
+            if not (
+                type(time_s) is float and math.isfinite(time_s) and type(payload) is bytes
+                and type(kind) is str and kind.isascii() and len(kind) <= MAX_KIND
+            ) or len(payload) > MAX_PAYLOAD:  # fmt: skip
+                encode(1, [entry])  # unusual: raises BadRecord unless it can be stored
+                entry = (time_s, kind, bytes(payload))  # a bytearray may change before the flush
+            if self._block_bytes + self._loose_bytes >= _PENDING_BYTES:
+                self.flush()
+            elif len(self._loose) >= _PENDING_RECORDS:
+                self._encode_loose()
+            self._loose.append(entry)
+            self._loose_bytes += len(payload)
+            self._next += 1
+            return self._next - 1
+
+    def append_many(self, entries: Sequence[Entry]) -> range:
+        """Take a batch of (time_s, kind, payload), all or nothing; returns its positions."""
+        if self._sync == "always":
+            return self.commit(entries)
+        with self._guard:
+            self._check()
+            if self._block_bytes + self._loose_bytes >= _PENDING_BYTES:
+                self.flush()
+            return self._take(entries)
+
+    def _take(self, entries: Sequence[Entry]) -> range:
+        self._encode_loose()
+        blocks = encode_all(self._next, entries)
+        first = self._next
+        for block in blocks:
+            self._block_bytes += len(block.data)
+            self._next = block.header.next_position
+        self._blocks += blocks
+        return range(first, self._next)
+
+    def _encode_loose(self) -> None:
+        if self._loose:
+            blocks = encode_all(self._next - len(self._loose), self._loose)
+            self._blocks += blocks
+            self._block_bytes += sum(len(block.data) for block in blocks)
+            self._loose, self._loose_bytes = [], 0
+
+    def commit(self, entries: Sequence[Entry], *, urgent: bool = False) -> range:
+        """`append_many` and `flush` in one: one write for the batch; returns its positions.
+
+        On `JournalFull` nothing of the batch is in the journal: give it again later. `urgent` may use the
+        reserve, for the record that says why nothing more will happen.
+        """
+        with self._guard:
+            self._check()
+            self.flush()  # what was pending before must not be undone with this batch
+            taken = self._take(entries)
+            try:
+                self._write(urgent)
+            except JournalFull:
+                self._blocks, self._block_bytes = [], 0
+                self._next = taken.start
+                raise
+            return taken
+
+    def flush(self) -> int:
+        """Store all that is pending with one write (and one fsync, unless sync is "none"); returns the last
+        position stored. On `JournalFull` all stays pending: call again when there is room.
+        """
+        with self._guard:
+            self._check()
+            self._encode_loose()
+            self._write(urgent=False)
+            return self._flushed
+
+    def _write(self, urgent: bool) -> None:
+        if not self._blocks:
+            return
+        if self._active.size + self._block_bytes > self._segment_bytes and self._active.index.groups:
+            self._guarded(self._rotate)
+        try:
+            self._guarded(lambda: self._active.write(self._blocks))
+        except JournalFull:
+            if not (urgent and self._reserve.release()):
+                raise
+            self._reserve_lost = True
+            self._guarded(lambda: self._active.write(self._blocks))
+        self._flushed = self._blocks[-1].header.next_position - 1
+        self._blocks, self._block_bytes = [], 0
+        self._dirty = True
+        if self._sync != "none":
+            self._guarded(self._sync_now)
+        if self._reserve_lost and not urgent:
+            self._reserve_lost = not self._reserve.restore()
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Run what touches the disk; after a `JournalFailed` this writer does nothing more."""
+        try:
+            action()
+        except JournalFailed as error:
+            self._failed = error
+            raise
+
+    def _sync_now(self) -> None:
+        self._active.sync()
+        self._dirty = False
+
+    def _rotate(self) -> None:
+        header = SegmentHeader(self.journal_id, self._flushed + 1, self._clock())
+        self._active = self._active.successor(header, compress=self._compress)
+        self.retain()
+
+    def rotate(self) -> None:
+        """Close the current segment now (it is otherwise done when it is full)."""
+        with self._guard:
+            self.flush()
+            if self._active.index.groups:
+                self._guarded(self._rotate)
+
+    def write_snapshot(self, position: int, payload: bytes) -> Path:
+        """Store the state after `position`, which must have been appended; then prune and `retain`."""
+        with self._guard:
+            self._check()
+            if not 0 <= position <= self._next - 1:
+                raise BadRecord(
+                    f"snapshot of position {position}: the journal has positions up to {self._next - 1}.",
+                    next_step="take snapshots of positions that were appended.",
+                )
+            if position > self._flushed:
+                self.flush()
+            if self._dirty:  # a snapshot must never be ahead of the records after a power loss
+                self._guarded(self._sync_now)
+            segment_id = self.journal_id
+        path = snapshots.write(self.directory, segment_id, position, self._clock(), payload)
+        with self._guard:
+            snapshots.prune(self.directory, self._keep_snapshots)
+            self.retain()
+        return path
+
+    def latest_snapshot(self) -> tuple[int, bytes] | None:
+        return snapshots.latest_snapshot(self.directory)
+
+    def retain(self) -> Removed:
+        """Apply the limits of age and size now; returns what was removed."""
+        if self._retain_bytes == math.inf and self._retain_s == math.inf:
+            return Removed()
+        oldest_s = self._clock() - self._retain_s
+        return retain(self.directory, limit_bytes=self._retain_bytes, oldest_s=oldest_s)
+
+    @property
+    def first_position(self) -> int:
+        """Of the oldest record still kept (or the next to come)."""
+        return segments(self.directory)[0].position
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+        if self._closed:
+            raise JournalError(f"{self.directory}: this journal is closed.", next_step="open it again.")
+
+    def close(self) -> None:
+        """Flush and close. If the flush fails, the journal is closed all the same and the error raised."""
+        with self._guard:
+            if self._closed:
+                return
+            try:
+                if self._failed is None:
+                    self.flush()
+            finally:
+                self._closed = True
+                self._active.close()
+                self._lock.release()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
