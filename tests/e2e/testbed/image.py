@@ -19,7 +19,7 @@ from .shell import run
 GROUPS = ("groupA", "groupB")
 BROKEN = "broken.qcow2"
 _ROOT_SIZE = "1G"
-_KEPT_BUILDS = 3
+_KEPT_BUILDS = 2
 _OWN_SOURCES = tuple(
     Path(__file__).with_name(name) for name in ("image.py", "rootfs.py", "packages.py", "cmdline.py")
 )

@@ -49,13 +49,12 @@ class PodProcess:
         self.name = name
         self.log = log
         self._popen = popen
-        found = wait_for(
+        self.pid: int = wait_for(
             f"{name} to start",
-            lambda: _only_child(popen.pid) or (-1 if popen.poll() is not None else None),
+            lambda: _only_child(popen.pid) or (-1 if popen.poll() is not None else 0),
             interval_s=0.005,
             on_timeout=lambda: tail(log),
         )
-        self.pid = found
 
     @property
     def returncode(self) -> int | None:
@@ -238,7 +237,9 @@ class Pod:
             raise CommandFailed(f"{self.hostname} is off; cannot run {argv}")
         spaces = ["--mount", "--uts", "--ipc", "--net", "--pid"]
         words = [str(word) for word in argv]
-        return ["nsenter", "-t", str(self._first), *spaces, "--", "setpriv", "--pdeathsig", "KILL", *words]
+        # Neither nsenter nor the program outlives the test process.
+        bound = ["setpriv", "--pdeathsig", "KILL"]
+        return [*bound, "nsenter", "-t", str(self._first), *spaces, "--", *bound, *words]
 
     def run(
         self,

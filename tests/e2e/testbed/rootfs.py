@@ -191,5 +191,5 @@ def _check(tree: Path) -> None:
         if "=>" not in listed or "not found" in listed:
             raise CommandFailed(f"the guest's /{program} lacks libraries:\n{listed}")
     modules = "click, msgspec, nacl.signing, pluggy, sqlite3, ssl, xmlrpc.client"
-    importing = ["chroot", tree, "/usr/bin/python3", "-S", "-B", "-c", f"import {modules}"]
+    importing = ["chroot", str(tree), "/usr/bin/python3", "-S", "-B", "-c", f"import {modules}"]
     run(importing, env={"PYTHONPATH": f"/{LIBRARY}"})
