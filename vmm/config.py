@@ -35,11 +35,14 @@ class ManagerSettings:
     boot_deadline_s: float = 120.0
     command_deadline_s: float = 60.0
     drain_deadline_s: float = 7 * 86400.0
-    retries: int = 3
     backoff_s: float = 10.0
     backoff_max_s: float = 600.0
     give_up_after: int = 5
     client_silent_s: float = 30.0
+    resend_s: float = 5.0
+    shutdown_grace_s: float = 10.0
+    promise_s: float = 60.0
+    vcpus_per_cpu: float = 4.0
     journal_sync: str = "batch"
 
 

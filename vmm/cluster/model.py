@@ -24,7 +24,8 @@ class Client(msgspec.Struct):
     since_s: float
     heard_s: float
     public_key: bytes = b""
-    seq: int = 0
+    seq: int = -1
+    errors: dict[str, str] = {}
 
 
 class Host(msgspec.Struct):
@@ -61,7 +62,8 @@ class Guest(msgspec.Struct):
     for_share: str = ""
     failure: str = ""
     console: str = ""
-    drain_asked_s: float = -1.0
+    missing: int = 0
+    drained_s: float = -1.0
 
     @property
     def name(self) -> str:
@@ -87,6 +89,7 @@ class CommandRecord(msgspec.Struct):
     status: str = ""
     code: str = ""
     message: str = ""
+    value: str = ""
 
 
 class ShareLuck(msgspec.Struct):

@@ -1,0 +1,100 @@
+"""Who is there: clients introduce themselves, report, fall silent, leave; two with one name."""
+
+from __future__ import annotations
+
+from vmm.cluster.model import Client
+from vmm.cluster.states import CLIENT
+from vmm.decide import commands, facts
+from vmm.decide.events import Greeted, Reported, Viewed
+from vmm.decide.outputs import Ask
+from vmm.decide.rulebook import Rules
+from vmm.decide.state import State
+from vmm.messages.bus import shard_of
+from vmm.messages.structs import Query
+
+
+def greeted(state: State, event: Greeted) -> None:
+    """A client's hello: known from here on, and given again what it may have missed."""
+    hello, address = event.hello, event.address
+    client = state.clients.get(hello.name)
+    if client is not None and client.state != "gone" and client.address != address:
+        state.note(
+            "client",
+            hello.name,
+            f"a second client calls itself {hello.name} ({address}; the first is {client.address}); it is "
+            "ignored until the first is gone. Next: give one of them another name.",
+            level="error",
+        )
+        return
+    if client is None:
+        client = Client(hello.name, hello.role, address, hello.session, "up", state.now_s, state.now_s)
+        state.clients[hello.name] = client
+        state.note("client", hello.name, f"joined as {hello.role}")
+    elif client.state != "up":
+        _move(state, client, "up", "it introduced itself")
+    if client.session != hello.session:
+        client.seq = -1
+    client.role, client.address, client.session = hello.role, address, hello.session
+    client.public_key, client.heard_s = hello.public_key, state.now_s
+    facts.publish_client(state, client)
+    guest = state.guests.get(hello.name)
+    if guest is not None and hello.role == "domU":
+        guest.joined = True
+    commands.resend_all(state, hello.name)
+
+
+def reported(state: State, rules: Rules, event: Reported) -> bool:
+    """Take a report; True when facts about the cluster may have changed."""
+    client = state.clients.get(event.client)
+    if client is None or client.session != event.report.session or client.state == "gone":
+        # It overtook its client's hello (or we never heard it): ask everybody unknown to say it again.
+        address = client.address if client is not None else ""
+        state.outputs.append(Ask(Query(f"hello:{event.client}"), address))
+        return False
+    if event.report.seq <= client.seq:
+        return False  # an old report, played again
+    client.seq, client.heard_s = event.report.seq, state.now_s
+    changed = client.state == "silent"
+    if changed:
+        _move(state, client, "up", "it reports again")
+    return facts.take_report(state, rules, client, event.report) or changed
+
+
+def viewed(state: State, event: Viewed) -> bool:
+    """Membership of a shard: whoever is not in it any more is gone, however it ended."""
+    members = set(event.members)
+    left = set(event.who) if event.cause in ("leave", "disconnect") else set()
+    shards = int(state.settings.shards)
+    changed = False
+    for client in state.clients.values():
+        if client.state == "gone":
+            continue
+        missing = client.address not in members and shard_of(client.name, shards) == event.group
+        if missing or client.address in left:
+            client.address = ""
+            _move(state, client, "gone", f"it left the bus ({event.cause})")
+            guest = state.guests.get(client.name)
+            if guest is not None:
+                guest.joined = False
+            changed = True
+    return changed
+
+
+def tick(state: State) -> None:
+    """What time alone does: clients fall silent, and those of removed guests are forgotten."""
+    for client in list(state.clients.values()):
+        if client.state == "up" and state.now_s - client.heard_s > state.settings.client_silent_s:
+            _move(state, client, "silent", "no word from it for too long")
+        elif client.role == "domU" and client.state == "gone" and client.name not in state.guests:
+            del state.clients[client.name]
+            state.world.clients.remove(client.name)
+
+
+def _move(state: State, client: Client, new: str, why: str) -> None:
+    """The one mutator of a client's state."""
+    CLIENT.check(client.name, client.state, new)
+    client.state, client.since_s = new, state.now_s
+    if new == "up":
+        client.heard_s = state.now_s
+    state.note("client", client.name, f"{new}: {why}", level="info" if new == "up" else "warning")
+    facts.publish_client(state, client)

@@ -1,0 +1,229 @@
+"""From reports to what rules can read: raw properties, and the facts the Manager derives from them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from vmm.cluster.model import Client, Guest, Host
+from vmm.cluster.states import ALIVE, COMING, LEAVING
+from vmm.cluster.tables import Table
+from vmm.decide import placement
+from vmm.decide.rulebook import Rules
+from vmm.decide.state import State
+from vmm.messages.structs import Report, Value
+
+HELD_REASONS = ("JobHeld", "Dependency", "BeginTime", "JobArrayTaskLimit", "AssocGrp", "QOS")
+"""A pending job with one of these reasons (Slurm's words) would not start on a new guest either."""
+
+
+def take_report(state: State, rules: Rules, client: Client, report: Report) -> bool:
+    """Store the values; True when facts about hosts, guests or jobs may have changed."""
+    structural = False
+    subject = _subject_table(state, client)
+    for name, value in report.values.items():
+        spec = rules.properties.get(name)
+        if spec is None:
+            continue
+        if client.errors.pop(name, None) is not None:
+            state.note("client", client.name, f"property {name} can be read again")
+        state.world.clients.set(client.name, name, value, state.now_s)
+        if subject is not None and client.name in subject:
+            subject.set(client.name, name, value, state.now_s)
+        structural |= _take_structural(state, client, spec.command, value)
+    for name, text in report.errors.items():
+        if name in rules.properties and client.errors.get(name) != text:
+            client.errors[name] = text
+            state.note("client", client.name, f"property {name} cannot be read: {text}", level="warning")
+    return structural
+
+
+def refresh(state: State, rules: Rules) -> None:
+    """Publish the derived facts of hosts, guests and shares; only what changed is written."""
+    for host in state.hosts.values():
+        _host_facts(state, host)
+    for guest in state.guests.values():
+        _guest_facts(state, guest)
+    waiting = _waiting_cpus(state)
+    running = _running(state)
+    for name, share in rules.entitlements.shares.items():
+        profile = rules.entitlements.profiles[share.profile]
+        mine = [g for g in state.guests.values() if g.spec.share == name]
+        ready = [g for g in mine if g.state == "ready"]
+        idle = sum(1 for g in ready if g.node_state == "idle")
+        coming = sum(1 for g in mine if g.state in COMING)
+        staying = sum(1 for g in mine if g.state in COMING or g.state == "ready")
+        promised = sum(1 for p in state.promises if p.share == name)
+        promised += sum(1 for g in state.guests.values() if g.for_share == name and g.state in LEAVING)
+        jobs, cpus = waiting.get(share.queue, (0, 0))
+        wanted = max(0, math.ceil(cpus / profile.vcpus) - idle - coming)
+        luck = state.luck.get(name)
+        limit = share.max_guests
+        can_grow = (limit == 0 or staying < limit) and (
+            luck is None or (not luck.gave_up and state.now_s >= luck.next_try_s)
+        )
+        facts: dict[str, Value] = {
+            "name": name,
+            "queue": share.queue,
+            "profile": share.profile,
+            "jobs_waiting": jobs,
+            "jobs_running": running.get(share.queue, 0),
+            "guests": sum(1 for g in mine if g.state in ALIVE),
+            "guests_coming": coming,
+            "guests_ready": len(ready),
+            "guests_idle": idle,
+            "guests_busy": sum(1 for g in ready if g.jobs > 0),
+            "guests_leaving": sum(1 for g in mine if g.state in LEAVING),
+            "guests_promised": promised,
+            "guests_wanted": wanted,
+            "guaranteed": share.guaranteed,
+            "max_guests": limit,
+            "room": placement.room(state, profile, name),
+            "reclaimable": len(placement.victims(state, rules, share)) if wanted else 0,
+            "failures": luck.failures if luck else 0,
+            "can_grow": can_grow,
+            "gave_up": bool(luck and luck.gave_up),
+        }
+        if state.batch_seen_s < 0:  # nobody looked at the queues yet: unknown, not zero
+            for key in ("jobs_waiting", "jobs_running", "guests_wanted"):
+                facts[key] = None
+        _publish(state, state.world.shares, name, facts)
+
+
+def publish_client(state: State, client: Client) -> None:
+    facts: dict[str, Value] = {"name": client.name, "role": client.role, "state": client.state}
+    _publish(state, state.world.clients, client.name, facts)
+
+
+def _take_structural(state: State, client: Client, command: str, value: Value) -> bool:
+    """The properties from which the picture of the cluster is made; malformed rows are skipped and said."""
+    try:
+        if command == "host_facts" and client.role == "dom0" and isinstance(value, dict):
+            _take_host(state, client.name, value)
+        elif command == "guests" and client.role == "dom0" and isinstance(value, list):
+            _take_guests(state, client.name, value)
+        elif command == "batch_jobs" and client.role == "batch" and isinstance(value, list):
+            _take_jobs(state, value)
+        elif command == "batch_nodes" and client.role == "batch" and isinstance(value, list):
+            _take_nodes(state, value)
+        else:
+            return False
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        text = f"its {command} report is malformed ({type(exc).__name__}: {exc}) and was left out"
+        state.note("client", client.name, text, level="warning")
+        return False
+    return True
+
+
+def _take_host(state: State, name: str, row: dict[str, Any]) -> None:
+    host = state.hosts.setdefault(name, Host(name))
+    host.memory_mib, host.reserved_mib = int(row["memory_mib"]), int(row["reserved_mib"])
+    host.cpus, host.hypervisor = int(row["cpus"]), str(row.get("hypervisor", ""))
+    host.image_free_mib = int(row.get("image_free_mib", 0))
+    host.seen_s = state.now_s
+    state.world.hosts.add(name)
+
+
+def _take_guests(state: State, name: str, rows: list[Any]) -> None:
+    seen = {str(r["name"]): (int(r["memory_mib"]), int(r["vcpus"]), str(r["state"])) for r in rows}
+    host = state.hosts.setdefault(name, Host(name))
+    host.guests = seen
+    state.world.hosts.add(name)
+    for guest in state.guests.values():
+        if guest.host == name and guest.state in ("booting", "ready", "draining"):
+            here = seen.get(guest.name)
+            running = here is not None and here[2] in ("running", "paused", "shutting-down")
+            guest.missing = 0 if running else guest.missing + 1
+
+
+def _take_jobs(state: State, rows: list[Any]) -> None:
+    state.batch_jobs = [
+        (str(r["id"]), str(r["queue"]), _job_state(r), int(r.get("cpus", 1)), str(r.get("node", "")))
+        for r in rows
+    ]
+    state.batch_seen_s = state.now_s
+
+
+def _job_state(row: dict[str, Any]) -> str:
+    held = str(row.get("reason", "")).startswith(HELD_REASONS)
+    return "held" if row["state"] == "pending" and held else str(row["state"])
+
+
+def _take_nodes(state: State, rows: list[Any]) -> None:
+    nodes = {str(r["name"]): r for r in rows}
+    state.batch_seen_s = state.now_s
+    for guest in state.guests.values():
+        row = nodes.get(guest.name)
+        if row is None:
+            guest.node_state, guest.jobs = "", 0
+            continue
+        guest.node_state, guest.jobs = str(row["state"]), int(row.get("jobs", 0))
+        guest.node_seen_s = state.now_s
+
+
+def _host_facts(state: State, host: Host) -> None:
+    client = state.clients.get(host.name)
+    free = placement.free_on(state, host)
+    up = client.state if client is not None else "gone"
+    known = host.seen_s >= 0
+    facts: dict[str, Value] = {
+        "name": host.name,
+        "state": "maintenance" if up == "up" and host.maintenance else up,
+        "memory_mib": host.memory_mib if known else None,
+        "memory_free_mib": free.memory_mib if known else None,
+        "vcpus": int(host.cpus * state.settings.vcpus_per_cpu) if known else None,
+        "vcpus_free": free.vcpus if known else None,
+        "guests": len(host.guests) if known else None,
+        "hypervisor": host.hypervisor,
+    }
+    _publish(state, state.world.hosts, host.name, facts)
+
+
+def _guest_facts(state: State, guest: Guest) -> None:
+    facts: dict[str, Value] = {
+        "name": guest.name,
+        "share": guest.spec.share,
+        "profile": guest.spec.profile,
+        "host": guest.host,
+        "state": guest.state,
+        "jobs": guest.jobs,
+        "idle": guest.state == "ready" and guest.node_state == "idle",
+        "node_state": guest.node_state,
+    }
+    _publish(state, state.world.guests, guest.name, facts)
+
+
+def _publish(state: State, table: Table, name: str, facts: dict[str, Value]) -> None:
+    """Write what differs; a fact that stays the same keeps the time since which it holds."""
+    if name not in table:
+        table.add(name)
+    for column, value in facts.items():
+        reading = table.get(name, column)
+        if reading is None:
+            if value is not None:
+                table.set(name, column, value, state.now_s)
+        elif reading.value != value:
+            table.set(name, column, value, state.now_s)
+
+
+def _waiting_cpus(state: State) -> dict[str, tuple[int, int]]:
+    out: dict[str, tuple[int, int]] = {}
+    for _, queue, job_state, cpus, _ in state.batch_jobs:
+        if job_state == "pending":
+            jobs, total = out.get(queue, (0, 0))
+            out[queue] = (jobs + 1, total + cpus)
+    return out
+
+
+def _running(state: State) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for _, queue, job_state, _, _ in state.batch_jobs:
+        if job_state == "running":
+            out[queue] = out.get(queue, 0) + 1
+    return out
+
+
+def _subject_table(state: State, client: Client) -> Table | None:
+    if client.role == "dom0":
+        return state.world.hosts
+    return state.world.guests if client.role == "domU" else None

@@ -1,0 +1,133 @@
+"""Where a new guest goes, and who could make room for it. Pure looks at the state."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vmm.cluster.model import Guest, Host
+from vmm.cluster.profiles import Profile, Share
+from vmm.cluster.states import ALIVE, LEAVING
+from vmm.decide.rulebook import Rules
+from vmm.decide.state import State
+
+
+class Free(NamedTuple):
+    """What nobody has or was promised on a host."""
+
+    memory_mib: int
+    vcpus: int
+
+
+def free_on(state: State, host: Host, share: str = "") -> Free:
+    """Free room, with the promises made to other shares than `share` taken off.
+
+    A guest counts once, by the larger of what the host reports and what we asked for.
+    """
+    memory = {name: row[0] for name, row in host.guests.items() if row[2] != "off"}
+    vcpus = {name: row[1] for name, row in host.guests.items() if row[2] != "off"}
+    for guest in state.guests.values():
+        if guest.host == host.name and guest.state in ALIVE:
+            memory[guest.name] = max(memory.get(guest.name, 0), guest.spec.memory_mib)
+            vcpus[guest.name] = max(vcpus.get(guest.name, 0), guest.spec.vcpus)
+    free_mib = host.memory_mib - host.reserved_mib - sum(memory.values())
+    free_vcpus = int(host.cpus * state.settings.vcpus_per_cpu) - sum(vcpus.values())
+    for promise in state.promises:
+        if promise.host == host.name and promise.share != share:
+            free_mib -= promise.memory_mib
+            free_vcpus -= promise.vcpus
+    return Free(free_mib, free_vcpus)
+
+
+def refusal(state: State, host: Host, profile: Profile, share: str) -> str:
+    """Why this host cannot take a guest of this profile now; empty when it can."""
+    client = state.clients.get(host.name)
+    if client is None or client.state != "up":
+        return f"its client is {client.state if client else 'unknown'}"
+    if host.maintenance:
+        return "it is in maintenance"
+    if host.seen_s < 0:
+        return "it has not reported yet"
+    free = free_on(state, host, share)
+    if free.memory_mib < profile.memory_mib:
+        return f"{free.memory_mib} MiB free, {profile.memory_mib} wanted"
+    if free.vcpus < profile.vcpus:
+        return f"{free.vcpus} vCPUs free, {profile.vcpus} wanted"
+    return ""
+
+
+def choose_host(state: State, profile: Profile, share: str) -> tuple[str, dict[str, str]]:
+    """(host, why not the others). Promised room first, then the most free memory, then the name."""
+    reasons: dict[str, str] = {}
+    best: tuple[bool, int, str] | None = None
+    for name in sorted(state.hosts):
+        host = state.hosts[name]
+        why = refusal(state, host, profile, share)
+        if why:
+            reasons[name] = why
+            continue
+        promised = any(p.host == name and p.share == share for p in state.promises)
+        rank = (not promised, -free_on(state, host, share).memory_mib, name)
+        if best is None or rank < best:
+            best = rank
+    return ("" if best is None else best[2]), reasons
+
+
+def room(state: State, profile: Profile, share: str) -> int:
+    """How many more guests of this profile fit now, over all hosts."""
+    total = 0
+    for host in state.hosts.values():
+        if refusal(state, host, profile, share):
+            continue
+        free = free_on(state, host, share)
+        total += min(free.memory_mib // profile.memory_mib, free.vcpus // profile.vcpus)
+    return total
+
+
+def victims(state: State, rules: Rules, share: Share) -> list[Guest]:
+    """Guests of other shares that may be asked to leave for `share`, the one to ask first, first.
+
+    Idle guests of shares with nothing waiting; and, when `share` has less than it is guaranteed, guests of
+    shares above their guarantee: idle ones first, else a busy one is drained, which lets its job end.
+    """
+    shares = rules.entitlements.shares
+    have: dict[str, int] = {}
+    for guest in state.guests.values():
+        if guest.state in ALIVE and guest.state not in LEAVING:
+            have[guest.spec.share] = have.get(guest.spec.share, 0) + 1
+    waiting = jobs_waiting(state)
+    poor = have.get(share.name, 0) < share.guaranteed
+    ranked = []
+    for guest in state.guests.values():
+        owner = shares.get(guest.spec.share)
+        if guest.state != "ready" or guest.spec.share == share.name:
+            continue
+        if not makes_room(state, rules, guest, share):
+            continue
+        idle = guest.node_state == "idle"
+        surplus = have.get(guest.spec.share, 0) - (owner.guaranteed if owner else 0)
+        wanted = owner is not None and waiting.get(owner.queue, 0) > 0
+        if (idle and not wanted) or (poor and surplus > 0):
+            ranked.append(((not idle, wanted, -surplus, guest.since_s, guest.name), guest))
+    return [guest for _, guest in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def makes_room(state: State, rules: Rules, guest: Guest, share: Share) -> bool:
+    """Would a guest of `share` fit on this guest's host once it is gone?"""
+    host = state.hosts.get(guest.host)
+    profile = rules.entitlements.profiles[share.profile]
+    if host is None:
+        return False
+    free = free_on(state, host, share.name)
+    return (
+        free.memory_mib + guest.spec.memory_mib >= profile.memory_mib
+        and free.vcpus + guest.spec.vcpus >= profile.vcpus
+    )
+
+
+def jobs_waiting(state: State) -> dict[str, int]:
+    """Queue -> number of pending jobs."""
+    waiting: dict[str, int] = {}
+    for _, queue, job_state, _, _ in state.batch_jobs:
+        if job_state == "pending":
+            waiting[queue] = waiting.get(queue, 0) + 1
+    return waiting

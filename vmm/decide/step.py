@@ -1,0 +1,100 @@
+"""`decide`: one event in, the changed state and what to send out. No clock, no I/O, no randomness."""
+
+from __future__ import annotations
+
+from vmm.decide import clients, commands, facts, guests, wishes
+from vmm.decide.events import (
+    Answered,
+    BusChanged,
+    Commanded,
+    Entry,
+    Greeted,
+    Reported,
+    Started,
+    Ticked,
+    Viewed,
+    Wished,
+)
+from vmm.decide.firing import run_rules
+from vmm.decide.outputs import Ask, Output
+from vmm.decide.rulebook import DecisionSettings, Rules
+from vmm.decide.state import State
+from vmm.messages.structs import Query
+from vmm.rules import Engine
+
+
+def decide(state: State, entry: Entry, rules: Rules, engine: Engine) -> tuple[State, list[Output]]:
+    """One step. `engine` holds the rules' timers (part of the state) and reads `state.world`.
+
+    The same state bytes, entry and rules give the same outputs and the same new state bytes. The state is
+    changed in place: its one owner hands it in and gets it back.
+    """
+    state.position = entry.position
+    state.now_s = max(state.now_s, entry.time_s)
+    event = entry.event
+    changed = True
+    match event:
+        case Ticked():
+            _tick(state, engine, event)
+        case Reported():
+            changed = clients.reported(state, rules, event)
+        case Greeted():
+            clients.greeted(state, event)
+        case Answered():
+            record = commands.answered(state, event.client, event.result)
+            changed = record is not None
+            if record is not None:
+                _finished(state, engine, record.id)
+        case Commanded():
+            commands.seen(state, event.command)
+            changed = False
+        case Viewed():
+            changed = clients.viewed(state, event)
+        case BusChanged():
+            _bus_changed(state, event)
+        case Wished():
+            wishes.grant(state, rules, engine, event.intent)
+        case Started():
+            _started(state, event)
+    state.world.advance(state.now_s)
+    if changed:
+        for guest in list(state.guests.values()):
+            guests.step(state, guest)
+        facts.refresh(state, rules)
+    run_rules(state, rules, engine)
+    return state, state.take_outputs()
+
+
+def _tick(state: State, engine: Engine, event: Ticked) -> None:
+    state.now_s = max(state.now_s, event.beat.time_s)
+    state.promises = [p for p in state.promises if p.until_s > state.now_s]
+    clients.tick(state)
+    for record in commands.due(state):
+        _finished(state, engine, record.id)
+
+
+def _finished(state: State, engine: Engine, record_id: str) -> None:
+    record = state.commands[record_id]
+    guest = state.guests.get(record.owner)
+    if guest is not None:
+        guests.on_result(state, guest, record)
+    if record.rule:
+        running = commands.under_way(state, record.rule, record.subject)
+        engine.set_running(record.rule, record.subject or None, running)
+
+
+def _bus_changed(state: State, event: BusChanged) -> None:
+    if event.up:
+        state.note("manager", "bus", "connected")
+        commands.resend_all(state)
+        state.outputs.append(Ask(Query(f"{state.epoch}-all-{state.position}")))
+    else:
+        state.note("manager", "bus", f"connection lost: {event.text}", level="warning")
+
+
+def _started(state: State, event: Started) -> None:
+    state.starts += 1
+    state.epoch = state.epoch or event.epoch
+    state.settings = DecisionSettings.from_mapping(event.settings)
+    what = "started" if state.starts == 1 else f"started again (start {state.starts})"
+    state.note("manager", "manager", f"{what}, version {event.version or '?'}")
