@@ -1,0 +1,142 @@
+"""One property of all subjects of a kind: values, the times of the readings, and NumPy views on demand.
+
+Values stand in a plain list, `None` for unknown, because rules read them one at a time far more often than
+all at once. `view()` gives arrays for the vectorised rules and brings them up to date row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmm.errors import VmmError
+
+Hook = Callable[[int], None]
+
+TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "table": list, "dict": dict}
+_DTYPES: dict[str, type] = {"int": np.int64, "float": np.float64, "bool": np.bool_}
+_INT_LIMIT = 1 << 63
+
+
+class ValueRefused(VmmError):
+    """A value does not fit its column; the reading before it stays."""
+
+    code = "cluster.value"
+
+
+class Column:
+    """Values of one property, indexed by the table's row numbers.
+
+    `unknown` counts the live rows without a value. `hooks` are called with the row when its value changed,
+    `touch_hooks` also when the same value was reported again.
+    """
+
+    __slots__ = (
+        "_array",
+        "_stale",
+        "_valid",
+        "hooks",
+        "is_float",
+        "max_age_s",
+        "name",
+        "python_type",
+        "queued",
+        "times",
+        "touch_hooks",
+        "type",
+        "unit",
+        "unknown",
+        "values",
+    )
+
+    def __init__(self, name: str, type_: str, unit: str = "", max_age_s: float = inf) -> None:
+        if type_ not in TYPES:
+            raise VmmError(
+                f"column {name!r}: unknown type {type_!r}.", next_step=f"use one of {', '.join(TYPES)}"
+            )
+        self.name = name
+        self.type = type_
+        self.unit = unit
+        self.max_age_s = max_age_s
+        self.python_type = TYPES[type_]
+        self.is_float = type_ == "float"
+        self.values: list[Any] = []
+        self.times: list[float | None] = []
+        self.queued: list[bool] = []
+        self.unknown = 0
+        self.hooks: tuple[Hook, ...] = ()
+        self.touch_hooks: tuple[Hook, ...] = ()
+        self._array: NDArray[Any] | None = None
+        self._valid: NDArray[np.bool_] | None = None
+        self._stale: list[int] | None = None
+
+    def grow(self, rows: int) -> None:
+        """Make room for `rows` rows; new ones are unknown (the table counts them)."""
+        more = rows - len(self.values)
+        if more > 0:
+            self.values += [None] * more
+            self.times += [None] * more
+            self.queued += [False] * more
+            self._array = self._stale = None
+
+    def accept(self, value: Any) -> Any:
+        """The value in the column's type. Raises ValueRefused; an integral float passes for an int."""
+        kind = type(value)
+        if self.type == "float" and kind is int:
+            return float(value) if -_INT_LIMIT <= value < _INT_LIMIT else self._refuse(value)
+        if self.type == "int" and kind is float and value.is_integer() and abs(value) < 2**53:
+            return int(value)
+        if self.type == "table" and kind is tuple:
+            return list(value)
+        if kind is not self.python_type:
+            return self._refuse(value)
+        return value
+
+    def _refuse(self, value: Any) -> Any:
+        raise ValueRefused(
+            f"{self.name}: {value!r} is {type(value).__name__}, the column holds {self.type}.",
+            next_step=f"mend the plugin that reports {self.name}, or its return_type in properties.ini",
+        )
+
+    def store(self, row: int, value: Any) -> None:
+        """Put a value that differs from the one before, and tell the hooks."""
+        values = self.values
+        if values[row] is None:
+            self.unknown -= 1
+        if value is None:
+            self.unknown += 1
+        values[row] = value
+        if self._stale is not None:
+            self._stale.append(row)
+        for hook in self.hooks:
+            hook(row)
+
+    def vacate(self, row: int) -> None:
+        """Empty a row whose subject has gone: nobody is told, and the row no longer counts as unknown."""
+        self.values[row] = None
+        if self._stale is not None:
+            self._stale.append(row)
+
+    def view(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """(values, valid) over all rows, holes too; unknown values are 0. Only int, float and bool columns.
+
+        Raises OverflowError when an integer does not fit 64 bits. The arrays are kept: do not write to them.
+        """
+        stale = self._stale
+        if self._array is None or self._valid is None or stale is None or len(stale) * 8 > len(self.values):
+            dtype = _DTYPES[self.type]
+            self._valid = np.array([v is not None for v in self.values], dtype=np.bool_)
+            self._array = np.array([0 if v is None else v for v in self.values], dtype=dtype)
+            self._stale = []
+        elif stale:
+            array, valid, values = self._array, self._valid, self.values
+            for row in stale:
+                value = values[row]
+                valid[row] = value is not None
+                array[row] = 0 if value is None else value
+            stale.clear()
+        return self._array, self._valid

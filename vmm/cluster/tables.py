@@ -1,0 +1,318 @@
+"""What rules read: one table per kind of subject, and the world that holds them under one stream time.
+
+Everything here is a function of the calls made: no clock is read. A reading older than its column's
+`max_age_s` becomes unknown when time is advanced past that, and that is a change like any other.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf
+from typing import Any, NamedTuple
+
+from vmm.cluster.columns import Column
+from vmm.errors import VmmError
+
+KINDS = ("client", "host", "guest", "share")
+_SCHEMA = 1
+
+
+class NoSuchSubject(VmmError):
+    """A value came for a subject, or a subject was to be removed, that the table does not hold."""
+
+    code = "cluster.subject"
+
+
+class Reading(NamedTuple):
+    """A known value and the stream time (s) at which it was read."""
+
+    value: Any
+    time_s: float
+
+
+class Watcher(NamedTuple):
+    """Who is told of subjects that come and go: `added(row, name)` after, `removed(row, name)` before."""
+
+    added: Callable[[int, str], None]
+    removed: Callable[[int, str], None]
+    declared: Callable[[Column], None]
+
+
+class Table:
+    """Subjects of one kind (rows) and their properties (columns).
+
+    Row numbers are internal: a removed subject's row is reused. `names()` keeps the order of arrival.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.rows: dict[str, int] = {}
+        self.columns: dict[str, Column] = {}
+        self.row_names: list[str | None] = []
+        self.free: list[int] = []
+        self.watchers: tuple[Watcher, ...] = ()
+        self._expiries: list[tuple[float, str, int]] = []
+
+    def declare(self, column: str, *, type: str, unit: str = "", max_age_s: float = inf) -> Column:
+        """Create the column, or change unit and age limit of one of the same type. A new type starts empty."""
+        col = self.columns.get(column)
+        if col is not None and col.type == type:
+            col.unit = unit
+            if col.max_age_s != max_age_s:
+                col.max_age_s = max_age_s
+                self._requeue(col)
+            return col
+        fresh = Column(column, type, unit, max_age_s)
+        fresh.grow(len(self.row_names))
+        fresh.unknown = len(self.rows)
+        self.columns[column] = fresh
+        for watcher in self.watchers:
+            watcher.declared(fresh)
+        return fresh
+
+    def add(self, name: str) -> None:
+        """A subject without values; nothing happens when it is there already."""
+        if name in self.rows:
+            return
+        if self.free:
+            row = self.free.pop()
+            self.row_names[row] = name
+        else:
+            row = len(self.row_names)
+            self.row_names.append(name)
+            for col in self.columns.values():
+                col.grow(row + 1)
+        self.rows[name] = row
+        for col in self.columns.values():
+            col.unknown += 1
+        for watcher in self.watchers:
+            watcher.added(row, name)
+
+    def remove(self, name: str) -> None:
+        """Forget the subject and its values. Raises NoSuchSubject."""
+        row = self._row(name)
+        for watcher in self.watchers:
+            watcher.removed(row, name)
+        del self.rows[name]
+        self.row_names[row] = None
+        for col in self.columns.values():
+            if col.values[row] is None:
+                col.unknown -= 1
+            else:
+                col.vacate(row)
+            col.times[row] = None
+        self.free.append(row)
+
+    def names(self) -> list[str]:
+        return list(self.rows)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def set(self, name: str, column: str, value: Any, time_s: float) -> None:
+        """Store a reading of stream time `time_s`; None makes the value unknown.
+
+        An undeclared column is declared by its first value. Raises NoSuchSubject, and ValueRefused when
+        the value does not fit the column (the old reading stays). NaN and infinity count as unknown.
+        """
+        try:
+            row = self.rows[name]
+            col = self.columns[column]
+        except KeyError:
+            row = self._row(name)
+            if column in self.columns or value is None:
+                return
+            col = self.declare(column, type=_type_of(column, value))
+        if value is None:
+            if col.values[row] is not None:
+                col.store(row, None)
+            return
+        if type(value) is not col.python_type:
+            value = col.accept(value)
+        if col.is_float and value - value != 0.0:
+            self.set(name, column, None, time_s)
+            return
+        col.times[row] = time_s
+        if col.max_age_s != inf and not col.queued[row]:
+            col.queued[row] = True
+            heapq.heappush(self._expiries, (time_s + col.max_age_s, column, row))
+        if value != col.values[row]:
+            col.store(row, value)
+        for hook in col.touch_hooks:
+            hook(row)
+
+    def update(self, name: str, values: Mapping[str, Any], time_s: float) -> None:
+        """`set` for each item, in order."""
+        for column, value in values.items():
+            self.set(name, column, value, time_s)
+
+    def clear(self, name: str, column: str) -> None:
+        """Make the value unknown and forget when it was read."""
+        row = self._row(name)
+        col = self.columns.get(column)
+        if col is not None:
+            if col.values[row] is not None:
+                col.store(row, None)
+            col.times[row] = None
+
+    def get(self, name: str, column: str) -> Reading | None:
+        """The reading, or None when it is unknown. Raises NoSuchSubject."""
+        row = self._row(name)
+        if column == "name" and column not in self.columns:
+            return Reading(name, 0.0)
+        col = self.columns.get(column)
+        if col is None or col.values[row] is None:
+            return None
+        return Reading(col.values[row], col.times[row] or 0.0)
+
+    def expire(self, now_s: float) -> None:
+        """Make unknown what is older than its column allows at `now_s`."""
+        queue = self._expiries
+        while queue and queue[0][0] < now_s:
+            _, column, row = heapq.heappop(queue)
+            col = self.columns.get(column)
+            if col is None or not col.queued[row]:
+                continue
+            col.queued[row] = False
+            time_s = col.times[row]
+            if time_s is None or col.values[row] is None:
+                continue
+            due_s = time_s + col.max_age_s
+            if due_s < now_s:
+                col.store(row, None)
+            else:
+                col.queued[row] = True
+                heapq.heappush(queue, (due_s, column, row))
+
+    def next_expiry_s(self) -> float | None:
+        """No reading expires before or at this time; it may be early, since refreshed readings are found late."""
+        return self._expiries[0][0] if self._expiries else None
+
+    def dump(self) -> dict[str, Any]:
+        """Builtins only, the same for the same content whatever way it came about."""
+        rows = list(self.rows.values())
+        return {
+            "names": list(self.rows),
+            "columns": [
+                [c.name, c.type, c.unit, None if c.max_age_s == inf else c.max_age_s]
+                for _, c in sorted(self.columns.items())
+            ],
+            "values": [[c.values[r] for r in rows] for _, c in sorted(self.columns.items())],
+            "times": [[c.times[r] for r in rows] for _, c in sorted(self.columns.items())],
+        }
+
+    def fill(self, data: Mapping[str, Any]) -> None:
+        """Restore a dump into this (empty) table."""
+        for name in data["names"]:
+            self.add(name)
+        for (column, type_, unit, max_age_s), values, times in zip(
+            data["columns"], data["values"], data["times"], strict=True
+        ):
+            col = self.declare(
+                column, type=type_, unit=unit, max_age_s=inf if max_age_s is None else max_age_s
+            )
+            col.values[:] = values
+            col.times[:] = times
+            col.unknown = sum(v is None for v in values)
+            self._requeue(col)
+
+    def _requeue(self, col: Column) -> None:
+        """Let the column's readings expire by its present age limit."""
+        self._expiries = [entry for entry in self._expiries if entry[1] != col.name]
+        col.queued = [False] * len(col.values)
+        if col.max_age_s != inf:
+            for row, (value, time_s) in enumerate(zip(col.values, col.times, strict=True)):
+                if value is not None and time_s is not None:
+                    col.queued[row] = True
+                    self._expiries.append((time_s + col.max_age_s, col.name, row))
+        heapq.heapify(self._expiries)
+
+    def _row(self, name: str) -> int:
+        row = self.rows.get(name)
+        if row is None:
+            raise NoSuchSubject(
+                f"there is no {self.kind} {name!r}.", next_step=f"add the {self.kind} before its values"
+            )
+        return row
+
+
+class World:
+    """All tables under one stream time `now_s`. What the Manager decides from."""
+
+    def __init__(self, now_s: float = 0.0) -> None:
+        self.now_s = now_s
+        self.clients = Table("client")
+        self.hosts = Table("host")
+        self.guests = Table("guest")
+        self.shares = Table("share")
+        self._tables = {t.kind: t for t in (self.clients, self.hosts, self.guests, self.shares)}
+
+    def table(self, kind: str) -> Table:
+        """The table of a kind (`client`, `host`, `guest`, `share`). Raises NoSuchSubject."""
+        try:
+            return self._tables[kind]
+        except KeyError:
+            raise NoSuchSubject(
+                f"there is no kind {kind!r}.", next_step=f"use one of {', '.join(KINDS)}"
+            ) from None
+
+    def tables(self) -> Iterable[Table]:
+        return self._tables.values()
+
+    def advance(self, now_s: float) -> None:
+        """Move time forward (never back) and let readings grow too old."""
+        if now_s > self.now_s:
+            self.now_s = now_s
+        for table in self._tables.values():
+            queue = table._expiries
+            if queue and queue[0][0] < self.now_s:
+                table.expire(self.now_s)
+
+    def next_expiry_s(self) -> float | None:
+        """A time at which readings may have to expire; see Table.next_expiry_s."""
+        return min((t for t in (x.next_expiry_s() for x in self.tables()) if t is not None), default=None)
+
+    def dump(self) -> dict[str, Any]:
+        """Everything, as builtins for msgpack; equal worlds give equal dumps."""
+        return {
+            "schema": _SCHEMA,
+            "now_s": self.now_s,
+            "tables": {kind: t.dump() for kind, t in self._tables.items()},
+        }
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any]) -> World:
+        """The world of a dump. Raises VmmError for a dump of another schema."""
+        if data.get("schema") != _SCHEMA:
+            raise VmmError(
+                f"world dump has schema {data.get('schema')!r}, this program reads {_SCHEMA}.",
+                next_step="start from a snapshot of this version, or from the journal's beginning",
+            )
+        world = cls(data["now_s"])
+        for kind, content in data["tables"].items():
+            world.table(kind).fill(content)
+        return world
+
+
+def _type_of(column: str, value: Any) -> str:
+    for name, kind in (
+        ("bool", bool),
+        ("int", int),
+        ("float", float),
+        ("str", str),
+        ("table", list),
+        ("dict", dict),
+    ):
+        if isinstance(value, kind):
+            return name
+    raise VmmError(
+        f"column {column!r}: {value!r} is of no type a table can hold.",
+        next_step="report int, float, bool, str, a list of rows or a dict",
+    )
