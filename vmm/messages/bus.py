@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
+import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from vmm import spread
 from vmm.errors import VmmError
+
+log = logging.getLogger(__name__)
 
 MANAGERS = "vmm-managers"
 MAX_BODY_BYTES = 128 * 1024
@@ -67,11 +73,16 @@ def all_shards(shards: int) -> list[str]:
 
 
 def bus_name(client: str) -> str:
-    """A private name (at most 10 bytes, Spread's limit) for a client's name of any length."""
+    """A private name (at most 10 bytes, Spread's limit) for a client's name of any length.
+
+    A long name keeps three characters for people and gets 35 bits of hash: among ten thousand clients two
+    share a private name with a chance of 1 in 700.
+    """
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in client)
-    if plain == client and len(plain) <= 10:
+    if plain == client and 0 < len(plain) <= 10:
         return plain
-    return f"{plain[:4]}{zlib.crc32(client.encode()):06x}"[:10]
+    digest = hashlib.blake2b(client.encode(), digest_size=5).digest()
+    return f"{plain[:3]}{base64.b32encode(digest).decode().lower()[:7]}"
 
 
 class SpreadBus:
@@ -96,12 +107,15 @@ class SpreadBus:
                 next_step="is it running (`vmm daemon`), and is [bus] daemon right?",
             ) from exc
         self.address: str = self._box.private_group
+        self._members: dict[str, tuple[str, ...]] = {}
 
     def join(self, group: str) -> None:
-        self._guard(lambda: self._box.join(group))
+        with _losses():
+            self._box.join(group)
 
     def leave(self, group: str) -> None:
-        self._guard(lambda: self._box.leave(group))
+        with _losses():
+            self._box.leave(group)
 
     def multicast(self, groups: Sequence[str], kind: int, body: bytes) -> None:
         if len(body) > MAX_BODY_BYTES:
@@ -109,35 +123,62 @@ class SpreadBus:
                 f"a message of {len(body)} bytes (kind {kind}) is over the limit of {MAX_BODY_BYTES}.",
                 next_step="report fewer properties at once, or shorten the table",
             )
-        self._guard(lambda: self._box.multigroup_multicast(spread.AGREED_MESS, tuple(groups), body, kind))
+        with _losses():
+            self._box.multigroup_multicast(spread.AGREED_MESS, tuple(groups), body, kind)
 
     def receive(self, timeout_s: float) -> Data | View | None:
-        """The next message or view, None when nothing came in time. Raises BusLost."""
+        """The next message or view, None when nothing (of use) came in time. Raises BusLost."""
         try:
             message = self._box.receive(timeout=timeout_s)
         except TimeoutError:
             return None
-        except (spread.error, OSError) as exc:
+        except spread.error as exc:
+            if not exc.lost and exc.code not in _ENDED:
+                log.warning("dropped what the daemon delivered: %s", exc)
+                return None
+            raise BusLost(f"the connection to the daemon ended: {exc}.") from exc
+        except OSError as exc:
             raise BusLost(f"the connection to the daemon ended: {exc}.") from exc
         if isinstance(message, spread.RegularMsg):
             return Data(message.sender, message.msg_type, message.message)
-        cause = _CAUSES.get(message.reason)
-        if cause is None or not message.members:
-            return None  # transitional, or our own leave
-        who = tuple(name for group in message.orig_members or () for name in group)
-        return View(message.group, tuple(message.members), cause, who)
+        return self._view(message)
 
     def close(self) -> None:
-        self._box.disconnect()
+        """End the connection, from any thread; a blocked `receive` ends with BusLost. Never raises."""
+        with contextlib.suppress(spread.error, OSError):
+            self._box.disconnect()
 
-    def _guard(self, call: object) -> None:
-        assert callable(call)
-        try:
-            call()
-        except (spread.error, OSError) as exc:
-            raise BusLost(f"the connection to the daemon ended: {exc}.") from exc
+    def _view(self, message: spread.MembershipMsg) -> View | None:
+        before = self._members.pop(message.group, ())
+        cause = _CAUSES.get(message.reason)
+        if cause is None:  # transitional: the view itself follows
+            self._members[message.group] = before
+            return None
+        if not message.members:  # our own leave
+            return None
+        members = tuple(message.members)
+        self._members[message.group] = members
+        if cause == "network":  # Spread names those who stayed together; we want those who came or went
+            who = tuple(sorted(set(before) ^ set(members)))
+        else:
+            who = tuple(name for group in message.orig_members or () for name in group)
+        return View(message.group, members, cause, who)
 
 
+@contextlib.contextmanager
+def _losses() -> Iterator[None]:
+    """Turn spread's errors into ours: BusLost when the connection is gone, else VmmError."""
+    try:
+        yield
+    except spread.error as exc:
+        if not exc.lost and exc.code not in _ENDED:
+            raise VmmError(f"the bus refuses: {exc}.", next_step="report this; vmm never sends that") from exc
+        raise BusLost(f"the connection to the daemon ended: {exc}.") from exc
+    except OSError as exc:
+        raise BusLost(f"the connection to the daemon ended: {exc}.") from exc
+
+
+_ENDED = (spread.CONNECTION_CLOSED, spread.NET_ERROR_ON_SESSION)
 _CAUSES = {
     spread.CAUSED_BY_JOIN: "join",
     spread.CAUSED_BY_LEAVE: "leave",

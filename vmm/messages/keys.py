@@ -85,6 +85,23 @@ def init_keys(folder: Path, clients: Iterable[str] = ()) -> list[Path]:
     return made
 
 
+def load_or_make(path: Path) -> Signer:
+    """The private key in `path`; makes one at the first call. A crash leaves a whole file or none."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+        draft.unlink(missing_ok=True)
+        try:
+            _write_private(draft, SigningKey.generate().encode().hex())
+            os.replace(draft, path)
+        except OSError as exc:
+            raise ConfigError(
+                f"{path}: a new key cannot be stored: {exc.strerror}.",
+                next_step="make the folder writable for the user that runs vmm",
+            ) from exc
+    return Signer.load(path)
+
+
 def _init_pair(folder: Path, name: str) -> list[Path]:
     private, public = folder / f"{name}.key", folder / f"{name}.pub"
     made = []
@@ -106,6 +123,8 @@ def _write_private(path: Path, text: str) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as out:
         out.write(text + "\n")
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def _read_hex(path: Path, what: str) -> bytes:
