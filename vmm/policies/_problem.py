@@ -1,0 +1,324 @@
+"""A cluster and an objective as arrays: what every planner computes on.
+
+Guests that no constraint and no metric tells apart form one *kind*. Planners move units of a kind
+between hosts; names come back in only when a plan is written.
+Shapes: K metrics, R resources, T kinds, N hosts, G guests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmm.policies._check import NOWHERE
+from vmm.policies.constraints import unreachable
+from vmm.policies.errors import BadCluster
+from vmm.policies.model import Cluster, Guest, Host, HostState
+from vmm.policies.objective import OFFLINE_PRICE, Metric, Objective
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tags:
+    """One family of tags (anti-affinity, affinity or spread), as far as movable kinds carry them."""
+
+    member: Bools  # T x tags
+    fixed: Ints  # tags x N: guests that may not move
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cap:
+    """A Ceiling of the objective as arrays."""
+
+    amount: Floats  # T
+    scale: Floats  # N
+    value: Floats  # N, at the start
+    limit: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Constant arrays of one planning problem (see the module's text for the letters)."""
+
+    cluster: Cluster
+    objective: Objective
+    kind_of: Ints  # G: kind of each guest, NOWHERE for guests that may not move
+    samples: tuple[Guest, ...]  # T: one guest of each kind
+    counts: Ints  # T x N: movable guests
+    fixed_counts: Ints  # N: immovable guests
+    amount: Floats  # K x T
+    scale: Floats  # K x N, 0 on offline hosts
+    value: Floats  # K x N: the metric at the start, 0 on offline hosts
+    weight: Floats  # K
+    constant: float  # part of the score that no move changes
+    need: Floats  # R x T
+    room: Floats  # R x N: free after the reserve, at the start
+    free_mib: Floats  # N: memory free without the reserve, at the start
+    reach: Bools  # T x N: hosts that take guests and could run this kind
+    online: Floats  # N: 1.0 or 0.0
+    price: Floats  # T x N: what a unit of a kind costs on a host (power, offline host)
+    apart: Tags
+    near: Tags
+    wide: Tags
+    rack: Ints  # N
+    caps: tuple[Cap, ...]
+
+    @property
+    def kinds(self) -> int:
+        return len(self.samples)
+
+    @property
+    def hosts(self) -> int:
+        return len(self.cluster.hosts)
+
+
+def compile_problem(cluster: Cluster, objective: Objective) -> Problem:
+    """Arrays in which every guest that may move and runs somewhere has a kind."""
+    place = cluster.columns.host
+    kind_of, samples = _kinds(
+        [None if g.immovable or g.host is None else g for g in cluster.guests], _reads_load(objective)
+    )
+    n = len(cluster.hosts)
+    there = kind_of >= 0
+    flat = kind_of[there] * n + place[there]
+    counts = np.bincount(flat, minlength=len(samples) * n).reshape(len(samples), n).astype(np.int64)
+    stuck = [i for i in np.flatnonzero(~there).tolist() if place[i] >= 0]
+    return _compile(cluster, objective, kind_of, samples, counts, stuck)
+
+
+def compile_arrivals(cluster: Cluster, objective: Objective, arrivals: Sequence[Guest]) -> Problem:
+    """Arrays in which only the arrivals have kinds (`kind_of` is theirs); all others stay where they are."""
+    kind_of, samples = _kinds(arrivals, _reads_load(objective))
+    counts = np.zeros((len(samples), len(cluster.hosts)), dtype=np.int64)
+    stuck = (
+        range(len(cluster.guests)) if any(g.anti_affinity or g.affinity or g.spread for g in samples) else ()
+    )
+    return _compile(cluster, objective, kind_of, samples, counts, stuck)
+
+
+def _reads_load(objective: Objective) -> bool:
+    metrics = [d.metric for d in objective.deviations] + [c.metric for c in objective.ceilings]
+    return any(metric.reads_load for metric in metrics)
+
+
+def _kinds(guests: Sequence[Guest | None], loaded: bool) -> tuple[Ints, tuple[Guest, ...]]:
+    kinds: dict[Any, int] = {}
+    samples: list[Guest] = []
+    out = []
+    for g in guests:
+        if g is None:
+            out.append(NOWHERE)
+            continue
+        load = g.load
+        key = (
+            g.memory_mib,
+            g.vcpus,
+            g.disk_mib if g.disk_local else 0.0,
+            g.network_mbit,
+            (load.cpu, load.memory, load.disk, load.network) if loaded else None,
+            g.networks,
+            g.storages,
+            g.cpu_model,
+            g.anti_affinity,
+            g.affinity,
+            g.spread,
+            g.pinned,
+            g.priority,
+            g.share,
+        )
+        kind = kinds.get(key)
+        if kind is None:
+            kind = kinds[key] = len(samples)
+            samples.append(g)
+        out.append(kind)
+    return np.array(out, dtype=np.int64), tuple(samples)
+
+
+def _compile(
+    cluster: Cluster,
+    objective: Objective,
+    kind_of: Ints,
+    samples: tuple[Guest, ...],
+    counts: Ints,
+    stuck: Sequence[int],
+) -> Problem:
+    hosts, n = cluster.hosts, len(cluster.hosts)
+    fixed_counts = _per_host(cluster, None) - counts.sum(axis=0)
+    online = np.array([h.state is not HostState.OFFLINE for h in hosts], dtype=np.float64)
+    amount, scale, value, weight, constant = _metrics(cluster, objective, samples, online)
+    need, room = _resources(cluster, samples)
+    price = np.broadcast_to(OFFLINE_PRICE * (1 - online), (len(samples), n))
+    constant += OFFLINE_PRICE * float(fixed_counts @ (1 - online))
+    if objective.power_price:
+        power = np.array([h.power_w / h.memory_mib for h in hosts])
+        price = price + objective.power_price * np.outer([g.memory_mib for g in samples], power)
+        constant += objective.power_price * float(_per_host(cluster, cluster.columns.memory_mib) @ power)
+        constant -= objective.power_price * float(np.array([g.memory_mib for g in samples]) @ counts @ power)
+    return Problem(
+        cluster=cluster,
+        objective=objective,
+        kind_of=kind_of,
+        samples=samples,
+        counts=counts,
+        fixed_counts=fixed_counts,
+        amount=amount,
+        scale=scale,
+        value=value,
+        weight=weight,
+        constant=constant,
+        need=need,
+        room=room,
+        free_mib=room[0] + np.array([h.memory_reserve_mib for h in hosts], dtype=np.float64),
+        reach=_reach(samples, hosts),
+        online=online,
+        price=price,
+        apart=_tags(
+            cluster, [g.anti_affinity for g in samples], [(i, cluster.guests[i].anti_affinity) for i in stuck]
+        ),
+        near=_tags(
+            cluster,
+            [g.affinity if objective.affinity_price else frozenset() for g in samples],
+            [(i, cluster.guests[i].affinity) for i in stuck],
+        ),
+        wide=_tags(
+            cluster,
+            [g.spread if objective.spread_price else frozenset() for g in samples],
+            [(i, cluster.guests[i].spread) for i in stuck],
+        ),
+        rack=_racks(hosts),
+        caps=tuple(
+            Cap(*_metric(cluster, c.metric, samples, online), c.limit(cluster), c.weight)
+            for c in objective.ceilings
+        ),
+    )
+
+
+def _per_host(cluster: Cluster, amounts: Floats | None) -> Any:
+    at = cluster.columns.host
+    there = at >= 0
+    if there.all():
+        return np.bincount(at, amounts, minlength=len(cluster.hosts))
+    return np.bincount(at[there], None if amounts is None else amounts[there], minlength=len(cluster.hosts))
+
+
+def _metric(
+    cluster: Cluster, metric: Metric, samples: Sequence[Guest], online: Floats
+) -> tuple[Floats, Floats, Floats]:
+    amount = np.array([metric.amount(g) for g in samples], dtype=np.float64)
+    scale = np.array([metric.scale(h) for h in cluster.hosts], dtype=np.float64) * online
+    base = np.array([metric.base(h) for h in cluster.hosts], dtype=np.float64)
+    value = scale * (base + _per_host(cluster, metric.amounts(cluster)))
+    if not (np.isfinite(amount).all() and np.isfinite(value).all()):
+        bad = np.flatnonzero(~np.isfinite(value))
+        name = (
+            cluster.hosts[bad[0]].name if len(bad) else samples[np.flatnonzero(~np.isfinite(amount))[0]].name
+        )
+        raise BadCluster(f"metric {metric.name!r} is not finite for {name!r}", next_step="correct the metric")
+    return amount, scale, value
+
+
+def _metrics(
+    cluster: Cluster, objective: Objective, samples: Sequence[Guest], online: Floats
+) -> tuple[Floats, Floats, Floats, Floats, float]:
+    """Metrics that a move can change; those that it cannot go into the constant, equal ones become one."""
+    rows: list[tuple[Floats, Floats, Floats, float]] = []
+    constant = 0.0
+    on = online > 0
+    for term in objective.deviations:
+        if term.weight == 0:
+            continue
+        a, c, v = _metric(cluster, term.metric, samples, online)
+        if not a.any() or not c.any():
+            constant += term.weight * (float(np.std(v[on])) if on.any() else 0.0)
+            continue
+        for i, (a2, c2, v2, w2) in enumerate(rows):
+            if np.array_equal(a, a2) and np.array_equal(c, c2) and np.array_equal(v, v2):
+                rows[i] = (a2, c2, v2, w2 + term.weight)
+                break
+        else:
+            rows.append((a, c, v, term.weight))
+    k, t, n = len(rows), len(samples), len(cluster.hosts)
+    return (
+        np.array([r[0] for r in rows], dtype=np.float64).reshape(k, t),
+        np.array([r[1] for r in rows], dtype=np.float64).reshape(k, n),
+        np.array([r[2] for r in rows], dtype=np.float64).reshape(k, n),
+        np.array([r[3] for r in rows], dtype=np.float64),
+        constant,
+    )
+
+
+def _resources(cluster: Cluster, samples: Sequence[Guest]) -> tuple[Floats, Floats]:
+    hosts, columns = cluster.hosts, cluster.columns
+    rows: list[tuple[list[float], list[float], Floats]] = [
+        (
+            [g.memory_mib for g in samples],
+            [h.memory_mib - h.memory_own_mib - h.memory_reserve_mib for h in hosts],
+            columns.memory_mib,
+        ),
+        ([g.vcpus for g in samples], [h.vcpu_ratio * h.cpus - h.vcpus_own for h in hosts], columns.vcpus),
+    ]
+    if any(g.disk_local for g in samples):
+        rows.append(
+            (
+                [g.disk_mib if g.disk_local else 0.0 for g in samples],
+                [h.disk_mib - h.disk_own_mib - h.disk_reserve_mib for h in hosts],
+                columns.disk_local_mib,
+            )
+        )
+    if any(g.network_mbit for g in samples):
+        rows.append(
+            ([g.network_mbit for g in samples], [h.network_mbit for h in hosts], columns.network_mbit)
+        )
+    need = np.array([r[0] for r in rows], dtype=np.float64)
+    room = np.array([np.array(total, dtype=np.float64) - _per_host(cluster, used) for _, total, used in rows])
+    return need, room
+
+
+def _reach(samples: Sequence[Guest], hosts: Sequence[Host]) -> Bools:
+    takes = np.array([h.takes_guests for h in hosts], dtype=np.bool_)
+    rows: dict[Any, Bools] = {}
+    reach = np.empty((len(samples), len(hosts)), dtype=np.bool_)
+    for t, g in enumerate(samples):
+        key = (g.networks, g.storages, g.cpu_model, g.pinned)
+        row = rows.get(key)
+        if row is None:
+            asks = Guest(
+                "", 0, 0, networks=g.networks, storages=g.storages, cpu_model=g.cpu_model, pinned=g.pinned
+            )
+            row = rows[key] = takes & np.array([not unreachable(asks, h) for h in hosts], dtype=np.bool_)
+        reach[t] = row
+    return reach
+
+
+def _tags(
+    cluster: Cluster, of_samples: Sequence[frozenset[str]], of_stuck: Sequence[tuple[int, frozenset[str]]]
+) -> Tags:
+    names = sorted(frozenset().union(*of_samples)) if any(of_samples) else []
+    index = {name: i for i, name in enumerate(names)}
+    member = np.zeros((len(of_samples), len(names)), dtype=np.bool_)
+    for t, tags in enumerate(of_samples):
+        for tag in tags:
+            member[t, index[tag]] = True
+    fixed = np.zeros((len(names), len(cluster.hosts)), dtype=np.int64)
+    if names:
+        for i, tags in of_stuck:
+            at = cluster.columns.host[i]
+            for tag in tags & index.keys():
+                fixed[index[tag], at] += at >= 0
+    return Tags(member, fixed)
+
+
+def _racks(hosts: Sequence[Host]) -> Ints:
+    """Rack number of each host; a host without a rack is a rack of its own."""
+    index: dict[Any, int] = {}
+    return np.array(
+        [index.setdefault(h.rack or (i,), len(index)) for i, h in enumerate(hosts)], dtype=np.int64
+    )

@@ -1,0 +1,181 @@
+"""The changing side of a planning problem: who is where, and what a move would do to the score.
+
+A move takes one unit of kind t from host s to host d. Only two hosts' values change, so with values
+centred on their mean the new variance of a metric is V + out[t, s] + into[t, d] - (mean shift)^2: closed
+form, no loop. All other parts of the score are a price for leaving plus a price for arriving
+(`leave`, `arrive`; inf = not allowed).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from vmm.policies._problem import Floats, Ints, Problem
+from vmm.policies.constraints import SLACK
+from vmm.policies.objective import OVERFULL_PRICE
+
+INF = math.inf
+
+
+class State:
+    """Counts per kind and host, and everything that follows from them, kept up to date move by move."""
+
+    def __init__(self, problem: Problem) -> None:
+        p = self.problem = problem
+        self.counts = p.counts.copy()
+        self.room = p.room.copy()
+        self.n_online = max(float(p.online.sum()), 1.0)
+        self.y = p.value.copy()
+        self._recentre()
+        self._caps = [cap.value.copy() for cap in p.caps]
+        self._apart, self._near, self._wide = (
+            tags.fixed + tags.member.T.astype(np.int64) @ p.counts for tags in (p.apart, p.near, p.wide)
+        )
+        self._wide = self._by_rack(self._wide)
+        self._free_mib = p.free_mib.copy()
+        self._overfull = bool(((p.free_mib < 0) & (p.online > 0)).any())
+        self._guests = p.counts.sum(axis=0) + p.fixed_counts
+        self.arrive = np.empty((p.kinds, p.hosts))
+        self.leave = np.empty((p.kinds, p.hosts))
+        self.refresh(np.arange(p.hosts))
+
+    # -- the score ------------------------------------------------------------------------------------
+
+    def deviation(self) -> float:
+        """The part of the score that is a weighted sum of standard deviations."""
+        return float(self.problem.weight @ np.sqrt(self.variance)) if len(self.variance) else 0.0
+
+    def score(self) -> float:
+        """The whole score of the objective."""
+        p = self.problem
+        total = self.deviation() + p.constant + float((p.price * self.counts).sum())
+        for cap, value in zip(p.caps, self._caps, strict=True):
+            total += cap.weight * float(np.maximum(0.0, value - cap.limit).sum())
+        if self._overfull:
+            total += OVERFULL_PRICE * float(self._guests[(self._free_mib < 0) & (p.online > 0)].sum())
+        if len(self._near):
+            everywhere = self._near.sum(axis=1)
+            together = (self._near * (self._near - 1)).sum()
+            total += p.objective.affinity_price * float((everywhere * (everywhere - 1)).sum() - together) / 2
+        if len(self._wide):
+            first = np.unique(p.rack, return_index=True)[1]
+            in_rack = self._wide[:, first]
+            total += p.objective.spread_price * float((in_rack * (in_rack - 1)).sum()) / 2
+        return total
+
+    def deltas(self, kinds: Ints, sources: Ints, targets: Ints) -> Floats:
+        """Change of the score for each of M moves (inf: not allowed). Index arrays of one shape M."""
+        p = self.problem
+        a = p.amount[:, kinds]
+        out = -a * p.scale[:, sources]
+        into = a * p.scale[:, targets]
+        square = out * (2 * self.y[:, sources] + out) + into * (2 * self.y[:, targets] + into)
+        v = self.variance[:, None] + square / self.n_online - ((out + into) / self.n_online) ** 2
+        change = p.weight @ np.sqrt(np.maximum(v, 0.0)) - self.deviation()
+        change += self.leave[kinds, sources] + self.arrive[kinds, targets]
+        return np.asarray(change + self.same_rack(kinds, sources, targets))
+
+    def same_rack(self, kinds: Any, sources: Any, targets: Any) -> Any:
+        """Correction of the spread price for moves inside a rack, which change nothing there."""
+        p = self.problem
+        if not len(self._wide):
+            return 0.0
+        same = p.rack[sources] == p.rack[targets]
+        return -p.objective.spread_price * same * p.wide.member.sum(axis=1)[kinds]
+
+    def arrivals(self, kind: int) -> Floats:
+        """Score after adding one unit of a kind on each host, as change (inf: not allowed)."""
+        p = self.problem
+        into = p.amount[:, kind, None] * p.scale
+        v = self.variance[:, None] + into * (2 * self.y + into) / self.n_online - (into / self.n_online) ** 2
+        return np.asarray(p.weight @ np.sqrt(np.maximum(v, 0.0)) - self.deviation() + self.arrive[kind])
+
+    # -- changes --------------------------------------------------------------------------------------
+
+    def move(self, kind: int, source: int, target: int) -> None:
+        """Carry out a move; the caller has made sure that it is allowed."""
+        self._change(kind, source, -1)
+        self._change(kind, target, 1)
+        self._recentre()
+        self.refresh(np.array([source, target]))
+
+    def add(self, kind: int, host: int, units: int = 1) -> None:
+        """Start (or, with -1, take away) a unit of a kind on a host."""
+        self._change(kind, host, units)
+        self._recentre()
+        self.refresh(np.array([host]))
+
+    def _change(self, kind: int, host: int, by: int) -> None:
+        p = self.problem
+        self.counts[kind, host] += by
+        self.room[:, host] -= by * p.need[:, kind]
+        self.y[:, host] += by * p.amount[:, kind] * p.scale[:, host]
+        self._free_mib[host] -= by * p.need[0, kind]
+        self._guests[host] += by
+        if len(self._apart):
+            self._apart[:, host] += by * p.apart.member[kind]
+        if len(self._near):
+            self._near[:, host] += by * p.near.member[kind]
+        if len(self._wide):
+            self._wide[:, p.rack == p.rack[host]] += by * p.wide.member[kind][:, None]
+        for cap, value in zip(p.caps, self._caps, strict=True):
+            value[host] += by * cap.amount[kind] * cap.scale[host]
+
+    def _recentre(self) -> None:
+        online = self.problem.online
+        self.y -= (self.y.sum(axis=1) / self.n_online)[:, None] * online
+        self.variance: Floats = np.einsum("kn,kn->k", self.y, self.y) / self.n_online
+
+    def refresh(self, hosts: Ints) -> None:
+        """Prices of leaving and arriving at these hosts, from the counts."""
+        p = self.problem
+        if len(self._wide):  # spread prices are per rack: all hosts of these racks change
+            hosts = np.flatnonzero(np.isin(p.rack, p.rack[hosts]))
+        arrive = np.where(p.reach[:, hosts], p.price[:, hosts], INF)
+        leave = np.where(self.counts[:, hosts] > 0, -p.price[:, hosts], INF)
+        for need, room in zip(p.need, self.room, strict=True):
+            arrive[need[:, None] > room[hosts] + SLACK] = INF
+        if self._overfull:
+            self._overfull_prices(leave, hosts)
+        if p.caps:
+            self._cap_prices(arrive, leave, hosts)
+        if len(self._apart):
+            arrive[p.apart.member @ (self._apart[:, hosts] > 0)] = INF
+        if len(self._near):
+            arrive -= p.objective.affinity_price * (p.near.member @ self._near[:, hosts])
+            leave += p.objective.affinity_price * (p.near.member @ (self._near[:, hosts] - 1))
+        if len(self._wide):
+            crowd = p.wide.member @ self._wide[:, hosts]
+            arrive += p.objective.spread_price * crowd
+            leave -= p.objective.spread_price * (crowd - p.wide.member.sum(axis=1)[:, None])
+        self.arrive[:, hosts] = arrive
+        self.leave[:, hosts] = leave
+
+    def _overfull_prices(self, leave: Floats, hosts: Ints) -> None:
+        p = self.problem
+        free, guests = self._free_mib[hosts], self._guests[hosts]
+        over = (free < 0) & (p.online[hosts] > 0)
+        cured = free + p.need[0][:, None] >= 0
+        leave -= OVERFULL_PRICE * np.where(over, np.where(cured, guests, 1), 0)
+        self._overfull = bool(((self._free_mib < 0) & (p.online > 0)).any())
+
+    def _cap_prices(self, arrive: Floats, leave: Floats, hosts: Ints) -> None:
+        for cap, value in zip(self.problem.caps, self._caps, strict=True):
+            now = np.maximum(0.0, value[hosts] - cap.limit)
+            step = cap.amount[:, None] * cap.scale[hosts]
+            arrive += cap.weight * (np.maximum(0.0, value[hosts] + step - cap.limit) - now)
+            leave += cap.weight * (np.maximum(0.0, value[hosts] - step - cap.limit) - now)
+
+    def _by_rack(self, tag_counts: Ints) -> Ints:
+        """Guests of each spread tag in each host's rack, from those on each host."""
+        if not len(tag_counts):
+            return tag_counts
+        rack = self.problem.rack
+        out = np.zeros_like(tag_counts)
+        for r in np.unique(rack):
+            mask = rack == r
+            out[:, mask] = tag_counts[:, mask].sum(axis=1, keepdims=True)
+        return out
