@@ -15,8 +15,20 @@ class BatchDown(CommandFailed):
     code = "batch-down"
 
 
+class NodeFailed(CommandFailed):
+    """An operation on a node failed; `code` says why: `no-such-node`, `node-busy`, `bad-node`, `node-failed`."""
+
+    def __init__(self, code: str, message: str, *, next_step: str = "") -> None:
+        super().__init__(message, next_step=next_step)
+        self.code = code
+
+
 class Job(msgspec.Struct, frozen=True):
-    """One job that waits or runs. `state` is `pending` or `running`; times are seconds since the epoch."""
+    """One job that waits or runs. `state` is `pending` or `running`; times are seconds since the epoch.
+
+    `node` is where it runs; a job over several nodes names them with commas. A job that holds its node in
+    any way (starting, ending, suspended) counts as running.
+    """
 
     id: str
     queue: str
@@ -27,6 +39,8 @@ class Job(msgspec.Struct, frozen=True):
     submitted_s: float = 0.0
     started_s: float = 0.0
     reason: str = ""
+    held: bool = False
+    """A pending job that a new node would not help: held, dependent, not yet due, over a limit."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -40,6 +54,19 @@ class Node(msgspec.Struct, frozen=True):
     jobs: int = 0
     raw_state: str = ""
     reason: str = ""
+
+
+class QueueStats(msgspec.Struct, frozen=True):
+    """Counts of one queue since the start. `lost` are runs that ended with their node (the job waits again)."""
+
+    queue: str
+    submitted: int = 0
+    waiting: int = 0
+    running: int = 0
+    done: int = 0
+    lost: int = 0
+    mean_wait_s: float = 0.0
+    """Mean time from submission to the first start, of the jobs that started; in the workload's seconds."""
 
 
 class BatchSystem(Protocol):

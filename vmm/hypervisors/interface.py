@@ -16,6 +16,14 @@ class HypervisorDown(CommandFailed):
     code = "hypervisor-down"
 
 
+class GuestFailed(CommandFailed):
+    """An operation on a guest failed; `code` says why (see `Hypervisor`), and nothing was left half done."""
+
+    def __init__(self, code: str, message: str, *, next_step: str = "") -> None:
+        super().__init__(message, next_step=next_step)
+        self.code = code
+
+
 class HostFacts(msgspec.Struct, frozen=True):
     """What a host offers. `memory_mib` is all of it; `reserved_mib` is kept for the host itself."""
 
@@ -53,6 +61,8 @@ class Hypervisor(Protocol):
 
     All operations can be run twice: `create` of a guest that is there with the same uuid is a success,
     `destroy` of one that is gone removes what is left of it (domain, overlay, seed) and succeeds.
+    Codes that any operation may have: `bad-guest` (a name, path or value that cannot be), `no-such-guest`,
+    `not-managed` (a guest that vmm did not make: shown, never touched).
     """
 
     def facts(self) -> HostFacts: ...
@@ -62,7 +72,9 @@ class Hypervisor(Protocol):
     def create(self, spec: GuestSpec) -> None:
         """Overlay of the template, domain, start. On failure nothing stays behind.
 
-        Codes: `no-template`, `disk-full`, `name-taken` (another uuid), `no-memory`, `start-failed`.
+        Codes: `no-template`, `disk-full`, `name-taken` (another uuid), `no-memory`, `no-cpus`,
+        `start-failed`, `image-failed`, `image-in-use`. When the hypervisor goes away in the middle
+        (HypervisorDown) the guest's state is unknown: run the same `create` or a `destroy` again.
         """
 
     def start(self, name: str) -> None: ...
