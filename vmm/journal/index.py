@@ -13,7 +13,6 @@ from zlib import crc32
 from vmm.journal.format import (
     BLOCK_HEADER_BYTES,
     INDEX,
-    SEGMENT_HEADER_BYTES,
     BlockHeader,
     Malformed,
     pack_block,
@@ -91,10 +90,14 @@ class Index:
         self.kinds.update(kinds)
         self.groups.append(group)
 
-    def offset_of(self, position: int) -> tuple[int, int]:
-        """Where to start reading to reach `position`: (file offset, first position there)."""
-        i = bisect_right(self.groups, position, key=lambda group: group.first_position) - 1
-        return self.groups[max(i, 0)][:2] if self.groups else (SEGMENT_HEADER_BYTES, self.first_position)
+    def start(self, position: float, since_s: float, until_s: float) -> tuple[int, int] | None:
+        """Where to start reading for records from `position` on with since_s <= time < until_s:
+        (file offset, first position there); None if the segment holds none of them."""
+        first = max(bisect_right(self.groups, position, key=lambda group: group.first_position) - 1, 0)
+        for group in self.groups[first:]:
+            if group.max_time_s >= since_s and group.min_time_s < until_s:
+                return group.offset, group.first_position
+        return None
 
 
 def pack_index(index: Index, offset: int) -> bytes:

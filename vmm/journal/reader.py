@@ -174,13 +174,11 @@ class _Reader:
         self._check_header(segment, here)
         offset, expected = SEGMENT_HEADER_BYTES, here.position
         if segment.index is not None:
-            if (
-                segment.index.max_time_s < self.select.since_s
-                or segment.index.min_time_s >= self.select.until_s
-            ):
+            start = segment.index.start(self.select.first, self.select.since_s, self.select.until_s)
+            if start is None:
                 self.expected = segment.index.next_position
                 return
-            offset, expected = segment.index.offset_of(int(max(self.select.first, here.position)))
+            offset, expected = start
         walker = Walker(segment, offset, expected)
         looked_again = False
         reported = -1
@@ -268,10 +266,11 @@ class _Reader:
     def _to_end(self, damage: Damage, here: Named) -> Damage:
         """Damage with nothing good behind it in the file; a following segment tells what is lost."""
         following = self._following(here)
-        last = damage.last_lost
-        if damage.first_lost is not None and following is not None:
-            last = following.position - 1
-        return Damage(damage.path, damage.offset, damage.length, damage.first_lost, last, damage.reason)
+        if damage.first_lost is None or following is None:
+            return damage
+        lost = following.position > damage.first_lost
+        first, last = (damage.first_lost, following.position - 1) if lost else (None, None)
+        return Damage(damage.path, damage.offset, damage.length, first, last, damage.reason)
 
     def _damaged(self, damage: Damage) -> None:
         if self.on_damage == "raise":

@@ -67,7 +67,7 @@ class Tail:
     damaged: bool
 
 
-def read_tail(named: Named, recovery: Recovery) -> Tail:
+def read_tail(named: Named, recovery: Recovery, *, sync: bool = True) -> Tail:
     """Walk the last segment to its last good block; cut what stands behind it."""
     with SegmentFile(named.path) as segment:
         header = segment.header
@@ -98,13 +98,13 @@ def read_tail(named: Named, recovery: Recovery) -> Tail:
         end = 0 if header is None and empty else min(walker.offset, segment.size)
     if end < segment.size:
         recovery.bytes_cut = segment.size - end
-        recovery.torn_file = cut(named.path, end)
+        recovery.torn_file = cut(named.path, end, sync=sync)
     if end:
         recovery.damage += damage
     return Tail(named, header, end, walker.expected, closed=False, damaged=bool(damage) or packed)
 
 
-def cut(path: Path, end: int) -> Path | None:
+def cut(path: Path, end: int, *, sync: bool = True) -> Path | None:
     """Shorten `path` to `end` bytes, keeping the rest beside it; returns where (None: no room to keep it)."""
     torn = path.with_name(f"{path.stem}.{end}.torn")
     kept = True
@@ -117,8 +117,9 @@ def cut(path: Path, end: int) -> Path | None:
             torn.unlink(missing_ok=True)
             kept = False
         file.truncate(end)
-        os.fsync(file.fileno())
-    sync_directory(path.parent)
+        if sync:
+            os.fsync(file.fileno())
+            sync_directory(path.parent)
     return torn if kept else None
 
 

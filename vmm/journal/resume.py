@@ -34,7 +34,7 @@ def resume(
         )
     journal_id = known_id or fresh_id
     recovery = Recovery()
-    tail = read_tail(found[-1], recovery) if found else None
+    tail = read_tail(found[-1], recovery, sync=sync) if found else None
     position = tail.next_position if tail else 1
     recovery.last_position = position - 1
     if snapshot is not None and snapshot.position >= position:
