@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the package `testbed` stands beside this file
 
-from testbed import ImageSet, Testbed, build_images
+from testbed import SEARCH_PATH, ImageSet, Testbed, build_images
 
 REPOSITORY = Path(__file__).parents[2]
+PROGRAMS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "slurmctld", "munged", "ip", "mke2fs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +34,9 @@ def cache() -> Path:
 def images(cache: Path) -> ImageSet:
     if os.geteuid() != 0:
         pytest.fail("the end-to-end tests make network namespaces: run them as root (make test uses sudo)")
+    missing = [name for name in PROGRAMS if shutil.which(name, path=SEARCH_PATH) is None]
+    if missing:
+        pytest.fail(f"not installed: {', '.join(missing)}; `make e2e` installs them from Debian's packages")
     return build_images(cache, REPOSITORY)
 
 

@@ -20,11 +20,12 @@ from .host import Host
 from .image import ImageSet, build_images
 from .network import NETWORK, PREFIX_LENGTH, Lan, address
 from .pod import Pod, PodProcess
-from .shell import CommandFailed, WaitedTooLong, run, tail, wait_for
+from .shell import SEARCH_PATH, CommandFailed, WaitedTooLong, run, tail, wait_for
 
 __all__ = [
     "NETWORK",
     "PREFIX_LENGTH",
+    "SEARCH_PATH",
     "WORDS",
     "CommandFailed",
     "Controller",
