@@ -21,7 +21,10 @@ SETTINGS_FILE = "vmm.ini"
 
 @dataclass(frozen=True, slots=True)
 class BusSettings:
+    """`guests` is the daemon as guests reach it, where that is another address than `daemon`."""
+
     daemon: str = "4803@127.0.0.1"
+    guests: str = ""
     shards: int = 8
     reconnect_max_s: float = 10.0
 

@@ -1,4 +1,4 @@
-"""What the `sender.NAME(...)` of a rule (or a person) does: each operation checks, then acts or says why not."""
+"""The operations `sender.NAME(...)` of rules and people: each checks, then acts or says why not."""
 
 from __future__ import annotations
 
@@ -172,10 +172,22 @@ def _spec(state: State, share: Share, profile: Profile) -> GuestSpec:
         initrd=profile.initrd,
         cmdline=profile.cmdline,
         features=list(profile.features),
-        identity={"name": name, "share": share.name},
+        identity=_identity(name, share, profile, address),
         max_memory_mib=profile.max_memory_mib,
         max_vcpus=profile.max_vcpus,
     )
+
+
+def _identity(name: str, share: Share, profile: Profile, address: str) -> dict[str, str]:
+    """What the guest is told when it starts. The Sender adds where the bus is and the one-time token."""
+    words = {
+        "name": name,
+        "share": share.name,
+        "ip": f"{address}/{profile.prefix}" if address else "",
+        "gw": profile.gateway,
+        "features": ",".join(profile.features),
+    }
+    return {word: value for word, value in words.items() if value}
 
 
 def _free_address(state: State, profile: Profile) -> str:

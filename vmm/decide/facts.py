@@ -7,6 +7,7 @@ from typing import Any
 
 from vmm.cluster.model import Client, Guest, Host
 from vmm.cluster.states import ALIVE, COMING, LEAVING
+from vmm.cluster.columns import ValueRefused
 from vmm.cluster.tables import Table
 from vmm.decide import placement
 from vmm.decide.rulebook import Rules
@@ -25,17 +26,27 @@ def take_report(state: State, rules: Rules, client: Client, report: Report) -> b
         spec = rules.properties.get(name)
         if spec is None:
             continue
+        try:
+            state.world.clients.set(client.name, name, value, state.now_s)
+            if subject is not None and client.name in subject:
+                subject.set(client.name, name, value, state.now_s)
+        except ValueRefused as exc:
+            _property_error(state, client, name, exc.message)
+            continue
         if client.errors.pop(name, None) is not None:
             state.note("client", client.name, f"property {name} can be read again")
-        state.world.clients.set(client.name, name, value, state.now_s)
-        if subject is not None and client.name in subject:
-            subject.set(client.name, name, value, state.now_s)
         structural |= _take_structural(state, client, spec.command, value)
     for name, text in report.errors.items():
-        if name in rules.properties and client.errors.get(name) != text:
-            client.errors[name] = text
-            state.note("client", client.name, f"property {name} cannot be read: {text}", level="warning")
+        if name in rules.properties:
+            _property_error(state, client, name, text)
     return structural
+
+
+def _property_error(state: State, client: Client, name: str, text: str) -> None:
+    """Said once, and again when the error is another one. The last good value ages until it is unknown."""
+    if client.errors.get(name) != text:
+        client.errors[name] = text
+        state.note("client", client.name, f"property {name} cannot be read: {text}", level="warning")
 
 
 def refresh(state: State, rules: Rules) -> None:
@@ -151,7 +162,7 @@ def _job_state(row: dict[str, Any]) -> str:
 
 def _take_nodes(state: State, rows: list[Any]) -> None:
     nodes = {str(r["name"]): r for r in rows}
-    state.batch_seen_s = state.now_s
+    state.nodes_seen_s = state.now_s
     for guest in state.guests.values():
         row = nodes.get(guest.name)
         if row is None:

@@ -29,7 +29,7 @@ def run_rules(state: State, rules: Rules, engine: Engine) -> None:
 
 def _fire(state: State, rules: Rules, engine: Engine, firing: Firing) -> None:
     at = _at(firing.rule, firing.subject)
-    shadow = firing.dry_run or "observe" in state.paused
+    shadow = firing.dry_run or bool(state.settings.observe)
     state.fired[firing.rule] = state.fired.get(firing.rule, 0) + 1
     state.count("rules fired")
     why = state.reason(f"rule {firing.rule}", f"{at}: {firing.why}")

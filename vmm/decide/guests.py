@@ -206,7 +206,8 @@ def _gone(state: State, guest: Guest) -> None:
     move(state, guest, "gone", "nothing of it is left")
     state.count("guests destroyed")
     del state.guests[guest.name]
-    state.world.guests.remove(guest.name)
+    if guest.name in state.world.guests:
+        state.world.guests.remove(guest.name)
     if guest.for_share:
         state.promises.append(
             Promise(

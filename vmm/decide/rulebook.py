@@ -28,6 +28,7 @@ class DecisionSettings:
     promise_s: float = 60.0
     vcpus_per_cpu: float = 4.0
     shards: float = 8
+    observe: float = 0
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, float]) -> DecisionSettings:

@@ -65,9 +65,10 @@ def load_enrol_secret(folder: Path) -> bytes:
     return _read_hex(folder / "enrol.secret", "the enrolment secret")
 
 
-def guest_token(secret: bytes, guest: str, uuid: str) -> str:
-    """The one-time token with which a guest's own key is accepted. Derived, so that nothing is stored."""
-    digest = blake2b(f"{guest}|{uuid}".encode(), digest_size=16, key=secret, encoder=RawEncoder)
+def guest_token(secret: bytes, guest: str) -> str:
+    """The token with which a guest's first key is accepted. Derived (names are never used twice), so that
+    nothing is stored."""
+    digest = blake2b(guest.encode(), digest_size=16, key=secret, encoder=RawEncoder)
     return bytes(digest).hex()
 
 

@@ -105,7 +105,7 @@ def _columns(*specs: ColumnSpec) -> dict[str, ColumnSpec]:
 CLIENT_STATES = ("up", "silent", "gone")
 HOST_STATES = ("up", "silent", "maintenance", "gone")
 GUEST_STATES = (
-    "planned", "creating", "booting", "ready", "draining", "drained", "stopping", "cleaning", "gone",
+    "creating", "booting", "ready", "draining", "removing", "stopping", "cleaning", "gone",
 )  # fmt: skip
 
 _C = ColumnSpec
@@ -142,16 +142,17 @@ _BUILTIN: dict[str, dict[str, ColumnSpec]] = {
         _C("jobs_waiting", "int", "", "Jobs waiting in its queue."),
         _C("jobs_running", "int", "", "Jobs running from its queue."),
         _C("guests", "int", "", "Its living guests."),
-        _C("guests_coming", "int", "", "Guests planned, being created, or booting."),
+        _C("guests_coming", "int", "", "Guests being created, or booting."),
         _C("guests_ready", "int", "", "Guests registered in the batch system."),
         _C("guests_idle", "int", "", "Ready guests without a job."),
         _C("guests_busy", "int", "", "Ready guests with a job."),
         _C("guests_leaving", "int", "", "Guests draining, stopping or being cleaned up."),
+        _C("guests_wanted", "int", "", "Guests that waiting jobs need beyond idle and coming ones."),
         _C("guests_promised", "int", "", "Guests of other shares that leave to make room for this one."),
         _C("guaranteed", "int", "", "Guests it is entitled to."),
         _C("max_guests", "int", "", "Guests it may have at most."),
         _C("room", "int", "", "How many more guests of its profile fit now."),
-        _C("reclaimable", "int", "", "Idle guests of other shares that could make room for it."),
+        _C("reclaimable", "int", "", "Guests of other shares that may be asked to leave for it."),
         _C("failures", "int", "", "Failed creations since the last one that worked."),
         _C("can_grow", "bool", "", "Not in back-off, not given up, below max_guests."),
         _C("gave_up", "bool", "", "Creating guests failed so often that it needs an administrator."),

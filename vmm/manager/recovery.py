@@ -1,0 +1,43 @@
+"""From the journal to a core: the last snapshot, then what was recorded after it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from vmm import journal
+from vmm.decide.core import Core
+from vmm.decide.events import Entry, decode_event
+
+log = logging.getLogger("vmm.manager")
+
+
+def entries(folder: Path, first: int = 1, last: int | None = None) -> Iterator[Entry]:
+    """The events of a journal, in order. Raises JournalError or BadJournal naming the place."""
+    for record in journal.read(folder, from_position=first, to=last):
+        yield Entry(record.position, record.time_s, decode_event(record.payload, record.position))
+
+
+def recover(folder: Path, to: int | None = None) -> Core:
+    """The core as it was after position `to` (default: the end). An empty or absent journal: a new core."""
+    try:
+        found = journal.latest_snapshot(folder)
+    except journal.NoJournal:
+        return Core()
+    core, first = Core(), 1
+    if found is not None and (to is None or found[0] <= to):
+        try:
+            core, first = Core.from_snapshot(found[1]), found[0] + 1
+        except msgspec.DecodeError as exc:
+            log.warning(
+                "the snapshot at position %d is of another version (%s); replaying all", found[0], exc
+            )
+            core = Core()
+    try:
+        core.replay(entries(folder, first, to))
+    except journal.NoJournal:
+        return Core()
+    return core
