@@ -1,7 +1,7 @@
-"""What a guest is told when it starts: the words of its kernel command line.
+"""What a guest's init reads from the kernel command line.
 
-This table is the one place of the names. The image gets a shell file made from it (the guest's init reads
-that), and `guest_words` writes a command line.
+This table is the one place of the names. The image gets a shell file made from it, and `guest_words` writes
+a command line. The guest's vmm client reads the command line itself and knows more words (token, share, ...).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "VMM_NAME": ("vmm.name", "the guest's name: host name, batch node and client name"),
     "VMM_IP": ("vmm.ip", "ADDRESS/PREFIXLENGTH of eth0"),
     "VMM_GATEWAY": ("vmm.gw", "address of the default gateway; may be missing"),
-    "VMM_CONTROLLER": ("vmm.ctl", "HOSTNAME@ADDRESS of the batch server"),
+    "VMM_CONTROLLER": ("vmm.ctl", "HOSTNAME@ADDRESS of the batch server; without it no batch node starts"),
     "VMM_BUS": ("vmm.bus", "PORT@ADDRESS of the bus daemon; without it no vmm client is started"),
-    "VMM_TOKEN": ("vmm.token", "what the guest's client proves its birth with; may be missing"),
     "VMM_FEATURES": (
         "vmm.features",
         "batch features besides the template's own, with commas; may be missing",
