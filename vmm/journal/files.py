@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vmm.journal.errors import JournalFailed, JournalFull
+from vmm.journal.errors import JournalError, JournalFailed, JournalFull
 
 _SEGMENT_NAME = re.compile(r"(\d{20})\.vmmj")
 _SNAPSHOT_NAME = re.compile(r"snapshot-(\d{20})\.vmms")
@@ -37,6 +37,8 @@ def _named(directory: Path, pattern: re.Pattern[str]) -> list[Named]:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise cannot("read", directory, error) from error
     found = ((pattern.fullmatch(name), name) for name in names)
     return sorted(Named(int(match[1]), directory / name) for match, name in found if match)
 
@@ -74,6 +76,15 @@ def refused(place: Path, needed_bytes: int, error: OSError) -> JournalFull | Jou
     if error.errno in NO_ROOM:
         return JournalFull(place, needed_bytes, free_bytes(place.parent), reason)
     return JournalFailed(place, f"writing {needed_bytes} bytes failed: {reason}")
+
+
+def cannot(what: str, place: Path, error: OSError) -> JournalError:
+    """The journal's own error for an OSError that has nothing to do with room."""
+    reason = error.strerror or str(error)
+    return JournalError(
+        f"{place}: cannot {what} the journal: {reason}.",
+        next_step="check path, owner and permissions, and the kernel log for errors of the disk.",
+    )
 
 
 def write_all(fd: int, data: bytes, offset: int) -> None:

@@ -21,14 +21,15 @@ class Reserve:
     def restore(self) -> bool:
         if self.held:
             return True
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o640)
         try:
-            os.posix_fallocate(fd, 0, self._size)
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o640)
+            try:
+                os.posix_fallocate(fd, 0, self._size)
+            finally:
+                os.close(fd)
         except OSError:
             self._path.unlink(missing_ok=True)  # no room: the journal works without a reserve
             return False
-        finally:
-            os.close(fd)
         return True
 
     def release(self) -> bool:

@@ -10,6 +10,7 @@ from vmm.journal import snapshots
 from vmm.journal.active import ActiveSegment
 from vmm.journal.errors import JournalVersion
 from vmm.journal.files import Named, segments
+from vmm.journal.files import snapshots as snapshot_files
 from vmm.journal.format import SEGMENT_HEADER_BYTES, SegmentHeader
 from vmm.journal.recover import Recovery, Tail, read_tail, seal_file, whole_blocks
 from vmm.journal.segment import SegmentFile, Walker
@@ -25,8 +26,10 @@ def resume(
         for left in directory.glob(pattern):
             left.unlink()
     found = segments(directory)
-    snapshot = snapshots.latest(directory)
-    known_id = _known_id(found) or (snapshot.journal_id if snapshot else None)
+    known_id = _known_id(found)
+    if known_id is None and (snapshot := snapshots.latest(directory)) is not None:
+        known_id = snapshot.journal_id
+    covered = max((named.position for named in snapshot_files(directory)), default=0)
     if wanted_id is not None and known_id not in (None, wanted_id):
         raise JournalVersion(
             f"{directory}: holds the journal {known_id!r}, not {wanted_id!r}.",
@@ -37,9 +40,9 @@ def resume(
     tail = read_tail(found[-1], recovery, sync=sync) if found else None
     position = tail.next_position if tail else 1
     recovery.last_position = position - 1
-    if snapshot is not None and snapshot.position >= position:
-        recovery.skipped = range(position, snapshot.position + 1)
-        position = snapshot.position + 1
+    if covered >= position:
+        recovery.skipped = range(position, covered + 1)
+        position = covered + 1
     writable = tail is not None and tail.size and not (tail.closed or tail.damaged or recovery.skipped)
     if tail is not None and tail.header is not None and writable:
         active = _adopt(tail, tail.header, compress=compress, sync=sync)

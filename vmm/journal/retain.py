@@ -64,4 +64,6 @@ def retain(directory: Path, *, limit_bytes: float, oldest_s: float) -> Removed:
 
 def _newest_s(path: Path) -> float:
     with SegmentFile(path) as segment:
-        return segment.index.max_time_s if segment.index is not None else math.inf
+        if segment.index is not None:
+            return segment.index.max_time_s
+        return path.stat().st_mtime  # damaged, hence never closed; it must not hold up the rest for ever

@@ -9,6 +9,7 @@ from types import TracebackType
 from zlib import crc32
 
 from vmm.journal.errors import Damage, JournalVersion
+from vmm.journal.files import cannot
 from vmm.journal.format import (
     BLOCK_HEADER_BYTES,
     BLOCK_MAGIC,
@@ -40,7 +41,10 @@ class SegmentFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise cannot("read", path, error) from error
         try:
             self.size = os.fstat(self.fd).st_size
             self.header: SegmentHeader | None = None
@@ -104,10 +108,16 @@ class Walker:
             length = max(count, _WINDOW_BYTES)
             if self._end is not None:
                 length = min(length, self._end - self.offset)
-            self._window = os.pread(self.segment.fd, length, self.offset)
+            self._window = self._pread(length)
             self._window_at = self.offset
             at = 0
         return at
+
+    def _pread(self, length: int) -> bytes:
+        try:
+            return os.pread(self.segment.fd, length, self.offset)
+        except OSError as error:
+            raise cannot(f"read (offset {self.offset})", self.segment.path, error) from error
 
     def leftover(self) -> int:
         """Bytes between `offset` and the end of the blocks."""
@@ -156,7 +166,7 @@ class Walker:
     def pass_damage(self, damage: Damage) -> Damage | None:
         """Go to the next good block behind `damage`; returns what was passed, None if there is none."""
         end = self.offset + self.leftover()
-        data = os.pread(self.segment.fd, end - self.offset, self.offset)
+        data = self._pread(end - self.offset)
         at = data.find(BLOCK_MAGIC, 0 if damage.length == 0 else 1)
         while at >= 0:
             found = _good_block(data, at, self.expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -15,7 +16,7 @@ from typing import Literal
 from vmm.journal import reader, snapshots, survey
 from vmm.journal.active import ActiveSegment
 from vmm.journal.errors import BadRecord, JournalError, JournalFailed, JournalFull
-from vmm.journal.files import segments
+from vmm.journal.files import cannot, segments
 from vmm.journal.format import MAX_KIND, MAX_PAYLOAD, Block, Entry, SegmentHeader, encode, encode_all
 from vmm.journal.lock import WriterLock
 from vmm.journal.recover import Recovery
@@ -83,8 +84,11 @@ class Journal:
                 next_step='use sync "batch", "always" or "none", and positive numbers.',
             )
         place = Path(directory)
-        place.mkdir(parents=True, exist_ok=True)
-        lock = WriterLock(place)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            lock = WriterLock(place)
+        except OSError as error:
+            raise cannot("write", place, error) from error
         try:
             fresh_id = journal_id or uuid.uuid4().hex
             active, recovery = resume(
@@ -99,6 +103,9 @@ class Journal:
                 retain_s=math.inf if retain_s is None else retain_s,
                 keep_snapshots=keep_snapshots, clock=clock,
             )  # fmt: skip
+        except OSError as error:
+            lock.release()
+            raise cannot("write", place, error) from error
         except BaseException:
             lock.release()
             raise
@@ -202,7 +209,8 @@ class Journal:
         if not self._blocks:
             return
         if self._active.size + self._block_bytes > self._segment_bytes and self._active.index.groups:
-            self._guarded(self._rotate)
+            with contextlib.suppress(JournalFull):  # then this segment grows on, if at least that is possible
+                self._guarded(self._rotate)
         try:
             self._guarded(lambda: self._active.write(self._blocks))
         except JournalFull:
@@ -233,7 +241,15 @@ class Journal:
     def _rotate(self) -> None:
         header = SegmentHeader(self.journal_id, self._flushed + 1, self._clock())
         self._active = self._active.successor(header, compress=self._compress)
-        self.retain()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """What failing must not fail the record or the snapshot that was just stored."""
+        try:
+            snapshots.prune(self.directory, self._keep_snapshots)
+            self.retain()
+        except OSError as error:
+            log.error("%s: cannot remove what is due: %s", self.directory, error)
 
     def rotate(self) -> None:
         """Close the current segment now (it is otherwise done when it is full)."""
@@ -258,8 +274,7 @@ class Journal:
             segment_id = self.journal_id
         path = snapshots.write(self.directory, segment_id, position, self._clock(), payload)
         with self._guard:
-            snapshots.prune(self.directory, self._keep_snapshots)
-            self.retain()
+            self._tidy()
         return path
 
     def latest_snapshot(self) -> tuple[int, bytes] | None:

@@ -168,3 +168,25 @@ def test_arguments_out_of_range(tmp_path):
         read(tmp_path / "nowhere")
     with pytest.raises(NoJournal):
         stats(tmp_path)
+
+
+def test_a_place_that_cannot_be_used_is_an_error_of_ours(tmp_path):
+    (tmp_path / "file").write_text("")
+    for use in (lambda: Journal.open(tmp_path / "file"), lambda: read(tmp_path / "file")):
+        with pytest.raises(JournalError, match=r"cannot (read|write) the journal"):
+            use()
+
+
+def test_what_retention_cannot_remove_does_not_stop_the_writer(open_journal, entries, monkeypatch, caplog):
+    journal = open_journal(retain_mib=0.0001)
+    journal.commit(entries(10))
+    journal.rotate()
+
+    def refuse(path, missing_ok=False):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    journal.write_snapshot(10, b"state")
+    monkeypatch.undo()
+    assert "cannot remove what is due" in caplog.text
+    assert journal.commit(entries(1)) == range(11, 12)
