@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import logging
 import queue
+import signal
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from vmm import __version__
 from vmm.config import Settings
 from vmm.decide.events import Entry, Started
-from vmm.decide.outputs import Ask, Note, Send
+from vmm.decide.outputs import Note
 from vmm.decide.rulebook import FILES, check_rules
 from vmm.errors import VmmError
 from vmm.ini import Finding, FindingsError
@@ -22,11 +25,12 @@ from vmm.manager.line import Line
 from vmm.manager.listener import Listener
 from vmm.manager.picture import Picture
 from vmm.manager.recovery import recover
-from vmm.manager.sender import Pulse, Sender
+from vmm.manager.sender import Outgoing, Sender
 from vmm.manager.trust import Trust
 from vmm.manager.watch import TriggerWatch
 from vmm.messages import keys
 from vmm.messages.bus import SpreadBus, bus_name
+from vmm.messages.structs import Intent
 
 log = logging.getLogger("vmm.manager")
 
@@ -53,7 +57,7 @@ class Manager:
         self._observe, self._on_notes = observe, on_notes
         self._stop = threading.Event()
         self._inbox: queue.SimpleQueue[list[Entry]] = queue.SimpleQueue()
-        self._outbox: queue.SimpleQueue[Send | Ask | Pulse | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Outgoing | None] = queue.SimpleQueue()
         self._threads: dict[str, threading.Thread] = {}
         self._failure: BaseException | None = None
         self._journal: Journal | None = None
@@ -151,6 +155,19 @@ class Manager:
         self.stop()
         if self._failure is not None:
             raise self._failure
+
+    def reload_on_hangup(self) -> None:
+        """SIGHUP reads the rule files again. Only from the main thread."""
+        signal.signal(signal.SIGHUP, lambda *_: self.reload("SIGHUP"))
+
+    def reload(self, reason: str) -> None:
+        """Check the rule files and put them into the stream; on errors the old rules stay, and it is said."""
+        try:
+            files, _ = read_rules(self._settings.folder)
+        except VmmError as exc:
+            log.error("the rules are not reloaded: %s", exc)
+            return
+        self._outbox.put(Intent(uuid.uuid4().hex[:12], "reload", {"files": files}, getpass.getuser(), reason))
 
     @property
     def picture(self) -> Picture:

@@ -14,7 +14,7 @@ from vmm.manager.line import Line
 from vmm.messages import codec
 from vmm.messages.bus import MANAGERS, BusLost, all_shards
 from vmm.messages.keys import MANAGER, Signer
-from vmm.messages.structs import Beat, Command
+from vmm.messages.structs import Beat, Command, Intent
 
 log = logging.getLogger("vmm.manager.sender")
 
@@ -26,6 +26,9 @@ class Pulse(msgspec.Struct, frozen=True):
     everybody: bool
 
 
+Outgoing = Send | Ask | Pulse | Intent
+
+
 class Sender:
     """`token` gives a new guest's one-time token; `guest_bus` is the daemon as guests reach it."""
 
@@ -33,7 +36,7 @@ class Sender:
         self,
         line: Line,
         signer: Signer,
-        outbox: queue.SimpleQueue[Send | Ask | Pulse | None],
+        outbox: queue.SimpleQueue[Outgoing | None],
         *,
         shards: int,
         token: Callable[[str], str],
@@ -55,11 +58,14 @@ class Sender:
             except VmmError as exc:
                 log.error("cannot send %s: %s", type(item).__name__, exc)
 
-    def _send(self, item: Send | Ask | Pulse) -> None:
+    def _send(self, item: Outgoing) -> None:
         match item:
             case Pulse():
                 groups = [MANAGERS, *self._shards] if item.everybody else [MANAGERS]
                 kind, body = codec.seal(item.beat, MANAGER, self._signer)
+            case Intent():
+                groups = [MANAGERS]
+                kind, body = codec.seal(item, MANAGER, self._signer)
             case Ask():
                 groups = [item.address] if item.address else self._shards
                 kind, body = codec.seal(item.query, MANAGER, self._signer)

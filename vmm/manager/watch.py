@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from vmm.decide.core import Core
 from vmm.decide.events import Entry
-from vmm.decide.outputs import Ask, Note, Output, Send
+from vmm.decide.outputs import Note, Output
 from vmm.journal import Journal, JournalError
 from vmm.manager.picture import Picture, picture_of
-from vmm.manager.sender import Pulse
+from vmm.manager.sender import Outgoing, Pulse
 from vmm.messages.structs import Beat
 
 log = logging.getLogger("vmm.manager.decisions")
@@ -30,7 +30,7 @@ class TriggerWatch:
         self,
         core: Core,
         inbox: queue.SimpleQueue[list[Entry]],
-        outbox: queue.SimpleQueue[Send | Ask | Pulse | None],
+        outbox: queue.SimpleQueue[Outgoing | None],
         journal: Journal,
         stop: threading.Event,
         *,

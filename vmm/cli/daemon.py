@@ -1,0 +1,25 @@
+"""`vmm daemon`: the embedded messaging daemon, for one machine."""
+
+from __future__ import annotations
+
+import click
+
+from vmm.cli.exits import set_up_logging, stop_on_signals
+
+
+@click.command()
+@click.option("--listen", default="127.0.0.1:4803", show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--name", default="localhost", show_default=True, help="The daemon's name, in every private group."
+)
+@click.option("--log-level", default="info", show_default=True)
+def daemon(listen: str, name: str, log_level: str) -> None:
+    """Run the embedded single-node messaging daemon.
+
+    It speaks the Spread protocol to clients. Several machines want real Spread daemons; clients see no
+    difference.
+    """
+    from vmm.spread.daemon import run_daemon
+
+    set_up_logging(log_level)
+    run_daemon(listen, name, stop_on_signals())

@@ -1,0 +1,63 @@
+"""`vmm status`: the cluster as the journal says it is; needs no running Manager."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+
+from vmm.durations import show_duration
+from vmm.manager.picture import Picture, picture_of
+from vmm.manager.recovery import recover
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--at", type=int, help="As it was after this journal position (default: now).")
+@click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(folder: Path, at: int | None, form: str) -> None:
+    """Show hosts, guests, shares and clients from the journal in FOLDER."""
+    picture = picture_of(recover(folder, at))
+    if form == "json":
+        click.echo(msgspec.json.encode(picture).decode())
+        return
+    Console().print(render(picture))
+
+
+def render(picture: Picture) -> Group:
+    """The picture as tables, one a kind of thing."""
+    now_s = picture.now_s
+    head = f"journal position {picture.position}, {picture.commands_under_way} commands under way"
+    paused = [f"PAUSED {'all rules' if r == '*' else r}: {why}" for r, why in picture.paused.items()]
+    shares = _table("share", "queue", "waiting", "running", "guests", "guaranteed", "trouble")
+    for s in picture.shares:
+        trouble = f"{s.failures} failures: {s.last_failure}" if s.failures else ""
+        trouble = f"gave up: {s.last_failure}" if s.gave_up else trouble
+        _row(shares, s.name, s.queue, s.jobs_waiting, s.jobs_running, s.guests, s.guaranteed, trouble)
+    hosts = _table("host", "state", "memory MiB", "free MiB", "cpus", "guests")
+    for h in picture.hosts:
+        state = "maintenance" if h.maintenance else h.state
+        _row(hosts, h.name, state, h.memory_mib, h.memory_free_mib, h.cpus, ", ".join(h.guests))
+    guests = _table("guest", "share", "host", "state", "since", "jobs", "why")
+    for g in picture.guests:
+        _row(guests, g.name, g.share, g.host, g.state, show_duration(now_s - g.since_s), g.jobs, g.why)
+    clients = _table("client", "role", "state", "since")
+    for c in picture.clients:
+        _row(clients, c.name, c.role, c.state, show_duration(now_s - c.since_s))
+    return Group(head, *paused, shares, hosts, guests, clients)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _row(table: Table, *cells: object) -> None:
+    table.add_row(*(escape(str(cell)) for cell in cells))

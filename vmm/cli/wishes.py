@@ -1,0 +1,84 @@
+"""What people ask of a running Manager: pause, resume, retire a guest, maintenance, retry a share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vmm.config import load_settings
+from vmm.manager.wish import send_wish
+
+_config = click.option(
+    "-c", "--config", "folder", default="etc", show_default=True, type=click.Path(path_type=Path)
+)
+_reason = click.option("--reason", default="", help="Why; it stands in the reason trail.")
+
+
+def _wish(folder: Path, name: str, args: dict[str, Any], reason: str) -> None:
+    wish_id = send_wish(load_settings(folder), name, args, reason or name)
+    click.echo(f"asked: {name} {' '.join(str(v) for v in args.values())} (wish {wish_id})".replace("  ", " "))
+
+
+@click.command()
+@click.option("--rule", default="", help="Only this rule.")
+@_reason
+@_config
+def pause(rule: str, reason: str, folder: Path) -> None:
+    """Stop all rules (or one) from firing; what is under way goes on."""
+    _wish(folder, "pause", {"rule": rule}, reason)
+
+
+@click.command()
+@click.option("--rule", default="", help="Only this rule.")
+@_reason
+@_config
+def resume(rule: str, reason: str, folder: Path) -> None:
+    """Let them fire again."""
+    _wish(folder, "resume", {"rule": rule}, reason)
+
+
+@click.group()
+def guest() -> None:
+    """Wishes about one guest."""
+
+
+@click.group()
+def host() -> None:
+    """Wishes about one host."""
+
+
+@click.group()
+def share() -> None:
+    """Wishes about one share."""
+
+
+def _command(
+    group: click.Group, name: str, wish: str, subject: str, text: str, **fixed: Any
+) -> Callable[..., None]:
+    @group.command(name, help=text)
+    @click.argument(subject)
+    @_reason
+    @_config
+    def command(reason: str, folder: Path, **args: Any) -> None:
+        _wish(folder, wish, {**args, **fixed}, reason)
+
+    return command
+
+
+_command(guest, "retire", "retire_guest", "guest", "Drain GUEST, let its jobs end, remove it.")
+_command(guest, "destroy", "destroy_guest", "guest", "Remove GUEST at once; refused while it may have a job.")
+_command(
+    guest,
+    "kill",
+    "destroy_guest",
+    "guest",
+    "Remove GUEST at once, jobs or not.",
+    even_if_busy=True,
+)
+_command(host, "drain", "drain_host", "host", "Maintenance: no new guests on HOST, present ones retire.")
+_command(host, "undrain", "end_maintenance", "host", "End the maintenance of HOST.")
+_command(share, "grow", "create_guest", "share", "Create one guest for SHARE now.")
+_command(share, "retry", "retry_share", "share", "Try again after vmm gave up on SHARE.")
