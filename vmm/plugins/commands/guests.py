@@ -1,0 +1,87 @@
+"""Commands of dom0 clients: make, remove, start and stop guests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from vmm.errors import CommandFailed
+from vmm.hypervisors.interface import GuestFailed, Hypervisor
+from vmm.messages.guest import spec_from_args
+from vmm.messages.structs import Value
+from vmm.plugins.hookspecs import CommandPlugin, Context, hookimpl
+
+_ROLES = ("dom0",)
+SHUTDOWN_GRACE_S = 30.0
+
+
+def _hypervisor(context: Context) -> Hypervisor:
+    if context.hypervisor is None:
+        raise CommandFailed(
+            f"client {context.client} has no hypervisor.", next_step="send it to a client of role dom0"
+        )
+    return context.hypervisor
+
+
+def create_guest(context: Context, guest: dict[str, Any]) -> Value:
+    """Make and start the guest that `guest` (a GuestSpec as a dict) describes."""
+    try:
+        spec = spec_from_args(guest)
+    except msgspec.ValidationError as exc:
+        raise GuestFailed(
+            "bad-guest", f"create_guest: not a guest: {exc}.", next_step="see the fields of GuestSpec"
+        ) from exc
+    _hypervisor(context).create(spec)
+    return {"name": spec.name, "uuid": spec.uuid}
+
+
+def destroy_guest(context: Context, name: str, grace_s: float = 0.0) -> Value:
+    """Remove the guest and its disk; with a grace, ask it to power off first."""
+    _hypervisor(context).destroy(name, grace_s)
+    return {"name": name}
+
+
+def start_guest(context: Context, name: str) -> Value:
+    """Switch a guest on that is off."""
+    _hypervisor(context).start(name)
+    return {"name": name}
+
+
+def shutdown_guest(context: Context, name: str, grace_s: float = SHUTDOWN_GRACE_S) -> Value:
+    """Ask the guest to power off and wait for it; it stays defined."""
+    _hypervisor(context).shutdown(name, grace_s)
+    return {"name": name}
+
+
+def console_tail(context: Context, name: str, lines: int = 20) -> Value:
+    """The last lines of the guest's serial console."""
+    return _hypervisor(context).console_tail(name, lines)
+
+
+@hookimpl
+def vmm_commands() -> list[CommandPlugin]:
+    named: dict[str, type] = {"name": str}
+    graced: dict[str, type] = {"name": str, "grace_s": float}
+    # Every operation of a hypervisor bears being run twice, so these are all repeatable.
+    return [
+        CommandPlugin(
+            "create_guest", create_guest, {"guest": dict}, _ROLES, 60.0, True, "Make and start a guest"
+        ),
+        CommandPlugin(
+            "destroy_guest", destroy_guest, graced, _ROLES, 60.0, True, "Remove a guest and its disk"
+        ),
+        CommandPlugin("start_guest", start_guest, named, _ROLES, 60.0, True, "Switch a guest on"),
+        CommandPlugin(
+            "shutdown_guest", shutdown_guest, graced, _ROLES, 30.0, True, "Ask a guest to power off"
+        ),
+        CommandPlugin(
+            "console_tail",
+            console_tail,
+            {"name": str, "lines": int},
+            _ROLES,
+            10.0,
+            True,
+            "The end of a guest's console",
+        ),
+    ]

@@ -1,0 +1,48 @@
+"""Commands of batch clients: drain, resume and delete execution nodes."""
+
+from __future__ import annotations
+
+from vmm.batch.interface import BatchSystem
+from vmm.errors import CommandFailed
+from vmm.messages.structs import Value
+from vmm.plugins.hookspecs import CommandPlugin, Context, hookimpl
+
+_ROLES = ("batch",)
+_TIMEOUT_S = 30.0
+
+
+def _batch(context: Context) -> BatchSystem:
+    if context.batch is None:
+        raise CommandFailed(
+            f"client {context.client} has no batch system.", next_step="send it to the client of role batch"
+        )
+    return context.batch
+
+
+def drain_node(context: Context, node: str, reason: str = "vmm") -> Value:
+    """Let the node's jobs end and start none on it."""
+    _batch(context).drain(node, reason)
+    return {"node": node}
+
+
+def resume_node(context: Context, node: str) -> Value:
+    """Take a drain back."""
+    _batch(context).resume(node)
+    return {"node": node}
+
+
+def delete_node(context: Context, node: str) -> Value:
+    """Let the batch system forget the node."""
+    _batch(context).delete(node)
+    return {"node": node}
+
+
+@hookimpl
+def vmm_commands() -> list[CommandPlugin]:
+    named: dict[str, type] = {"node": str}
+    drained: dict[str, type] = {"node": str, "reason": str}
+    return [
+        CommandPlugin("drain_node", drain_node, drained, _ROLES, _TIMEOUT_S, True, "Start no job on a node"),
+        CommandPlugin("resume_node", resume_node, named, _ROLES, _TIMEOUT_S, True, "Take a drain back"),
+        CommandPlugin("delete_node", delete_node, named, _ROLES, _TIMEOUT_S, True, "Forget a node"),
+    ]
