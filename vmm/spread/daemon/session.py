@@ -19,7 +19,7 @@ class State(enum.Enum):
     SHAKING = "handshake"
     OPEN = "open"
     LEAVING = "leaving"  # over; what is queued still goes out
-    REFUSED = "refused"  # told so; waits for the client to close, so that no reset eats the code
+    LINGERING = "lingering"  # all is sent; waits for the client to close, so that no reset eats it
     CLOSED = "closed"
 
 

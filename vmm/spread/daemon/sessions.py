@@ -124,7 +124,7 @@ class Sessions:
             self.end(session, f"connection lost: {problem.strerror}")
             return
         if empty and session.state is State.LEAVING:
-            self._close(session)
+            self._linger(session)
         elif empty == session.writing:
             session.writing = not empty
             self._watcher.watch_writes(session, session.writing)
@@ -156,10 +156,10 @@ class Sessions:
                 log.info("session %s ended: the daemon stops; %s", session, _counts(session))
             self._close(session)
 
-    def end(self, session: Session, reason: str, level: int = logging.INFO, *, flush: bool = False) -> None:
-        """End a session and tell the members of its groups. With `flush` what is queued still goes out."""
+    def end(self, session: Session, reason: str, level: int = logging.INFO, *, polite: bool = False) -> None:
+        """End a session and tell the members of its groups. If `polite`, what is queued still goes out."""
         state = session.state
-        if state in (State.CLOSED, State.LEAVING, State.REFUSED):
+        if state not in (State.OPEN, State.SHAKING):
             self._close(session)
             return
         log.log(level, "session %s ended: %s; %s", session, reason, _counts(session))
@@ -167,11 +167,22 @@ class Sessions:
         if state is State.OPEN:
             self._ordering.disconnect(session)
         self._free_name(session)
-        if flush and session.queue:
+        if polite:
             self._watcher.set_deadline(session, self._limits.goodbye_s)
             self.writable(session)
         else:
             self._close(session)
+
+    def _linger(self, session: Session) -> None:
+        """All is sent; close when the client has closed. Closing first, with bytes of the client unread,
+        would reset the connection, and a reset takes away what the client has not read yet."""
+        session.state = State.LINGERING
+        try:
+            session.stream.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(session)
+        else:
+            self._watcher.set_deadline(session, self._limits.linger_s)
 
     def _deliver(self, targets: Sequence[Member], raw: bytes) -> None:
         limit = self._limits.session_messages
@@ -203,7 +214,9 @@ class Sessions:
         while self._doomed:
             session = self._doomed.pop()
             waiting = len(session.queue)
-            self.end(session, f"reads too slowly: {waiting} messages wait, the limit", logging.WARNING)
+            session.queue.clear()
+            text = f"reads too slowly: {waiting} messages wait for it, which is the limit"
+            self.end(session, text, logging.WARNING, polite=True)
 
     def _requests(self, session: Session, frames: list[Frame]) -> None:
         multicast = self._ordering.multicast
@@ -225,7 +238,8 @@ class Sessions:
             if session.state is not State.OPEN:
                 return
         if session.decoder.error is not None:
-            self.end(session, f"illegal message: {session.decoder.error}", logging.WARNING)
+            text = f"illegal message: {session.decoder.error}"
+            self.end(session, text, logging.WARNING, polite=True)
 
     def _request(self, session: Session, frame: Frame) -> None:
         """A request that is not the usual data message in the usual form."""
@@ -245,11 +259,11 @@ class Sessions:
         elif kind == c.LEAVE_MESS:
             self._ordering.leave(session, frame)
         elif kind == c.KILL_MESS:
-            self.end(session, "disconnected", flush=True)
+            self.end(session, "disconnected", polite=True)
         else:
             problem = f"type {frame.kind:#x} is neither one service nor one request"
         if problem:
-            self.end(session, f"illegal message: {problem}", logging.WARNING)
+            self.end(session, f"illegal message: {problem}", logging.WARNING, polite=True)
 
     def _shake(self, session: Session, answer: bytes) -> None:
         handshake = session.handshake
@@ -276,18 +290,13 @@ class Sessions:
         self._refuse(session, session.handshake.give_up(), reason)
 
     def _refuse(self, session: Session, answer: bytes, reason: str) -> None:
-        """Answer with a code and wait for the client to close: closing first, with bytes of it unread, would
-        reset the connection and may lose the code."""
         log.warning("connection from %s ended: %s", session.peer, reason)
-        session.state = State.REFUSED
         self._free_name(session)
-        try:
-            session.stream.send(answer)
-            session.stream.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._close(session)
-        else:
-            self._watcher.set_deadline(session, self._limits.linger_s)
+        if answer:
+            session.queue.append(answer)
+        session.state = State.LEAVING
+        self._watcher.set_deadline(session, self._limits.goodbye_s)
+        self.writable(session)
 
     def _close(self, session: Session) -> None:
         if session.state is not State.CLOSED:
