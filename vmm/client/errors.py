@@ -1,13 +1,8 @@
-"""What can stop a client, and the exit code of each."""
+"""What can stop a client."""
 
 from __future__ import annotations
 
 from vmm.errors import ConfigError, VmmError
-
-EXIT_OK = 0
-EXIT_CONFIG = 3
-EXIT_NAME_TAKEN = 4
-EXIT_BROKEN = 5
 
 
 class ThreadDied(VmmError):

@@ -12,7 +12,6 @@ from vmm.client.errors import BadName
 from vmm.config import Settings, load_settings
 from vmm.errors import ConfigError
 
-CMDLINE = Path("/proc/cmdline")
 GUEST_STATE = Path("/var/lib/vmm")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PREFIX = "vmm."
@@ -46,6 +45,14 @@ def parse_cmdline(text: str) -> dict[str, str]:
     return {key: value for key, equals, value in pairs if key and equals}
 
 
+def read_cmdline(path: Path) -> dict[str, str]:
+    """`parse_cmdline` of a file; a file that cannot be read counts as empty."""
+    try:
+        return parse_cmdline(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return {}
+
+
 def check_name(name: str) -> str:
     """The name itself, if it can be a file name and travel. Raises BadName."""
     if _NAME.fullmatch(name) is None:
@@ -67,14 +74,14 @@ def build_options(
     state: Path | None = None,
     identity: Mapping[str, str] | None = None,
 ) -> ClientOptions:
-    """Put it together: an option beats the command line `identity`, which beats `vmm.ini`.
+    """Put it together: an option beats the kernel command line's `identity`, which beats `vmm.ini`.
 
-    `name` is the fall-back (the host's name). A guest may lack the folder of configuration: defaults hold.
+    A guest may lack the folder of configuration: defaults hold.
     """
     given = identity or {}
     settings = _settings(folder, role)
     settings = _with_identity(settings, bus, given)
-    own = check_name(name or given.get("name", ""))
+    own = check_name(name)
     root = state
     if root is None:
         bare_guest = role == "domU" and (folder is None or not folder.is_dir())

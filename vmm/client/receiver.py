@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _HELD_COMMANDS = 100
 _FROM_MANAGER = (Kind.QUERY, Kind.COMMAND, Kind.BEAT)
+_HELLO_QUERY = "hello:"
+"""A query with this and a client's name as its id: the Manager wants that client to introduce itself."""
 _SPREAD_HELLO_S = 1.0
 """A new Manager hears thousands of clients at once; each waits a random part of this first."""
 
@@ -48,6 +50,7 @@ class Receiver:
         self,
         open_bus: Callable[[], Bus],
         *,
+        name: str,
         shard: str,
         manager_key: bytes,
         link: Link,
@@ -61,7 +64,7 @@ class Receiver:
         first_grace_s: float = 1.0,
         later_grace_s: float = 60.0,
     ) -> None:
-        self._open_bus, self._shard, self._manager_key = open_bus, shard, manager_key
+        self._open_bus, self._name, self._shard, self._manager_key = open_bus, name, shard, manager_key
         self._link, self._outbox, self._hooks, self._complaints = link, outbox, hooks, complaints
         self._stop, self._clock, self._random = stop, clock, random
         self._backoff = Backoff(0.2, reconnect_max_s, random)
@@ -139,7 +142,7 @@ class Receiver:
         if isinstance(message, Beat):
             self._beat(message)
         elif isinstance(message, Query):
-            self._hooks.query(message)
+            self._query(message)
         elif isinstance(message, Command):
             self._command(message)
 
@@ -155,6 +158,13 @@ class Receiver:
             self._hello_at_s = now + _SPREAD_HELLO_S * self._random()
         while self._held:
             self._command(self._held.popleft())
+
+    def _query(self, query: Query) -> None:
+        if not query.id.startswith(_HELLO_QUERY):
+            self._hooks.query(query)
+        elif query.id == _HELLO_QUERY + self._name and self._hello_at_s is None:
+            log.info("the Manager does not know us; introducing again")
+            self._hello_at_s = self._clock()
 
     def _command(self, command: Command) -> None:
         time_s = self._link.stream_time_s(self._clock())

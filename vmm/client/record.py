@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from vmm.client.errors import RecordError, RecordFull, StateInUse
+from vmm.client.verdict import subject_of
 from vmm.messages.structs import Command, Result
 
 _VERSION = 1
@@ -40,7 +41,7 @@ class State(Enum):
     FINISHED = "finished"
     FORGOTTEN = "forgotten"
     OTHER = "other"
-    """The id is known, but for a command with another name or other arguments."""
+    """The id is known, but for another command or another object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,9 @@ class Record:
 
 
 def _digest(command: Command) -> bytes:
-    body = _encoder.encode((command.name, command.args))
+    """What a repeated command must have in common with the first. Not all arguments: a Manager that was
+    started again may tell a new guest another address of the bus."""
+    body = _encoder.encode((command.name, subject_of(command)))
     return hashlib.blake2b(body, digest_size=16).digest()
 
 

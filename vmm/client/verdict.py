@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from typing import Any
 
 from vmm.durations import show_duration
 from vmm.messages.structs import Command, Result
 from vmm.plugins.hookspecs import CommandPlugin
+from vmm.plugins.run import wrong_args
 
 REFUSED, FAILED, DONE, RUNNING = "refused", "failed", "done", "running"
 
@@ -49,7 +48,7 @@ def check_call(command: Command, plugins: Mapping[str, CommandPlugin], role: str
             "unknown-command",
             f"{command.name!r} is for the roles {', '.join(plugin.roles)}; this client is {role}.",
         )
-    wrong = _wrong_args(plugin, command.args)
+    wrong = wrong_args(plugin, dict(command.args))
     if wrong:
         return refuse(command, "bad-args", f"{command.name}: {wrong}.", f"it takes {_signature(plugin)}")
     return None
@@ -64,36 +63,6 @@ def subject_of(command: Command) -> str:
         if isinstance(value, str) and value:
             return value
     return f"command {command.name}"
-
-
-def _wrong_args(plugin: CommandPlugin, args: Mapping[str, Any]) -> str:
-    for name in args:
-        if name not in plugin.args:
-            return f"no argument is called {name!r}"
-    needed = _needed(plugin)
-    for name, kind in plugin.args.items():
-        if name not in args:
-            if name in needed:
-                return f"the argument {name!r} is missing"
-            continue
-        value = args[name]
-        fits = isinstance(value, (int, float) if kind is float else kind)
-        if not fits or (isinstance(value, bool) and kind is not bool):
-            return f"the argument {name!r} is {value!r}, not {kind.__name__}"
-    return ""
-
-
-def _needed(plugin: CommandPlugin) -> set[str]:
-    """Arguments without a default in the plugin's function."""
-    try:
-        parameters = inspect.signature(plugin.run).parameters
-    except (TypeError, ValueError):
-        return set(plugin.args)
-    return {
-        name
-        for name in plugin.args
-        if name not in parameters or parameters[name].default is inspect.Parameter.empty
-    }
 
 
 def _signature(plugin: CommandPlugin) -> str:

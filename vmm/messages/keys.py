@@ -95,6 +95,7 @@ def load_or_make(path: Path) -> Signer:
         try:
             _write_private(draft, SigningKey.generate().encode().hex())
             os.replace(draft, path)
+            _sync_folder(path.parent)
         except OSError as exc:
             raise ConfigError(
                 f"{path}: a new key cannot be stored: {exc.strerror}.",
@@ -126,6 +127,14 @@ def _write_private(path: Path, text: str) -> None:
         out.write(text + "\n")
         out.flush()
         os.fsync(out.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _read_hex(path: Path, what: str) -> bytes:
