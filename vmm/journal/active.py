@@ -32,8 +32,14 @@ class ActiveSegment:
     def create(cls, directory: Path, header: SegmentHeader, *, compress: bool, sync: bool) -> ActiveSegment:
         """A new, empty segment. Its header is whole or the file is not there."""
         path = segment_path(directory, header.first_position)
-        write_atomically(path, [pack_segment_header(header)], sync=sync)
-        return cls(path, header, SEGMENT_HEADER_BYTES, compress=compress, sync=sync)
+        try:
+            write_atomically(path, [pack_segment_header(header)], sync=sync)
+            return cls(path, header, SEGMENT_HEADER_BYTES, compress=compress, sync=sync)
+        except (OSError, JournalFailed) as error:
+            path.unlink(missing_ok=True)  # two segments must not hold the same positions
+            raise JournalError(
+                f"{path}: cannot begin a segment: {error}", next_step="look at the disk and the open files."
+            ) from error
 
     def note(self, block: Block, offset: int) -> None:
         """Count a block that is in the file (just written, or found there at opening)."""

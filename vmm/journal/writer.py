@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
@@ -17,8 +16,9 @@ from vmm.journal import reader, snapshots, survey
 from vmm.journal.active import ActiveSegment
 from vmm.journal.errors import BadRecord, JournalError, JournalFailed, JournalFull
 from vmm.journal.files import cannot, segments
-from vmm.journal.format import MAX_KIND, MAX_PAYLOAD, Block, Entry, SegmentHeader, encode, encode_all
+from vmm.journal.format import Entry, SegmentHeader
 from vmm.journal.lock import WriterLock
+from vmm.journal.pending import Pending
 from vmm.journal.recover import Recovery
 from vmm.journal.reserve import Reserve
 from vmm.journal.resume import resume
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 MIB = 1024 * 1024
 Sync = Literal["batch", "always", "none"]
 _PENDING_BYTES = 4 * MIB
-_PENDING_RECORDS = 8192
 
 
 class Journal:
@@ -57,11 +56,8 @@ class Journal:
         self._keep_snapshots = keep_snapshots
         self._clock = clock
         self._guard = threading.RLock()
-        self._next = active.index.next_position  # of the next record taken
-        self._flushed = self._next - 1
-        self._loose: list[Entry] = []  # taken by append(), not yet encoded
-        self._blocks: list[Block] = []  # encoded, not yet written; they stand before the loose ones
-        self._loose_bytes = self._block_bytes = 0
+        self._pending = Pending(active.index.next_position)
+        self._flushed = self._pending.next_position - 1
         self._dirty = False  # written, not yet fsynced
         self._reserve_lost = not reserve.held
         self._failed: JournalFailed | None = None
@@ -121,7 +117,7 @@ class Journal:
     @property
     def last_position(self) -> int:
         """Of the last record taken (pending ones included); 0 in an empty journal."""
-        return self._next - 1
+        return self._pending.next_position - 1
 
     @property
     def flushed_position(self) -> int:
@@ -135,20 +131,9 @@ class Journal:
             entry = (time_s, kind, payload)
             if self._sync == "always":
                 return self.commit([entry])[0]
-            if not (
-                type(time_s) is float and math.isfinite(time_s) and type(payload) is bytes
-                and type(kind) is str and kind.isascii() and len(kind) <= MAX_KIND
-            ) or len(payload) > MAX_PAYLOAD:  # fmt: skip
-                encode(1, [entry])  # unusual: raises BadRecord unless it can be stored
-                entry = (time_s, kind, bytes(payload))  # a bytearray may change before the flush
-            if self._block_bytes + self._loose_bytes >= _PENDING_BYTES:
+            if self._pending.bytes >= _PENDING_BYTES:
                 self.flush()
-            elif len(self._loose) >= _PENDING_RECORDS:
-                self._encode_loose()
-            self._loose.append(entry)
-            self._loose_bytes += len(payload)
-            self._next += 1
-            return self._next - 1
+            return self._pending.add(entry)
 
     def append_many(self, entries: Sequence[Entry]) -> range:
         """Take a batch of (time_s, kind, payload), all or nothing; returns its positions."""
@@ -156,26 +141,9 @@ class Journal:
             return self.commit(entries)
         with self._guard:
             self._check()
-            if self._block_bytes + self._loose_bytes >= _PENDING_BYTES:
+            if self._pending.bytes >= _PENDING_BYTES:
                 self.flush()
-            return self._take(entries)
-
-    def _take(self, entries: Sequence[Entry]) -> range:
-        self._encode_loose()
-        blocks = encode_all(self._next, entries)
-        first = self._next
-        for block in blocks:
-            self._block_bytes += len(block.data)
-            self._next = block.header.next_position
-        self._blocks += blocks
-        return range(first, self._next)
-
-    def _encode_loose(self) -> None:
-        if self._loose:
-            blocks = encode_all(self._next - len(self._loose), self._loose)
-            self._blocks += blocks
-            self._block_bytes += sum(len(block.data) for block in blocks)
-            self._loose, self._loose_bytes = [], 0
+            return self._pending.extend(entries)
 
     def commit(self, entries: Sequence[Entry], *, urgent: bool = False) -> range:
         """`append_many` and `flush` in one: one write for the batch; returns its positions.
@@ -185,13 +153,12 @@ class Journal:
         """
         with self._guard:
             self._check()
-            self.flush()  # what was pending before must not be undone with this batch
-            taken = self._take(entries)
+            self._write(urgent)  # what was pending before must not be undone with this batch
+            taken = self._pending.extend(entries)
             try:
                 self._write(urgent)
             except JournalFull:
-                self._blocks, self._block_bytes = [], 0
-                self._next = taken.start
+                self._pending.take_back(taken.start)
                 raise
             return taken
 
@@ -201,28 +168,27 @@ class Journal:
         """
         with self._guard:
             self._check()
-            self._encode_loose()
             self._write(urgent=False)
             return self._flushed
 
     def _write(self, urgent: bool) -> None:
-        if not self._blocks:
+        blocks = self._pending.blocks()
+        if not blocks:
             return
-        if self._active.size + self._block_bytes > self._segment_bytes and self._active.index.groups:
-            with contextlib.suppress(JournalFull):  # then this segment grows on, if at least that is possible
-                self._guarded(self._rotate)
+        if self._active.size + self._pending.bytes > self._segment_bytes and self._active.index.groups:
+            self._rotate_if_possible()
         try:
-            self._guarded(lambda: self._active.write(self._blocks))
+            self._guarded(lambda: self._active.write(blocks))
         except JournalFull:
             if not (urgent and self._reserve.release()):
                 raise
             self._reserve_lost = True
-            self._guarded(lambda: self._active.write(self._blocks))
-        self._flushed = self._blocks[-1].header.next_position - 1
-        self._blocks, self._block_bytes = [], 0
+            self._guarded(lambda: self._active.write(blocks))
+        self._pending.written()
         self._dirty = True
         if self._sync != "none":
             self._guarded(self._sync_now)
+        self._flushed = self._pending.next_position - 1
         if self._reserve_lost and not urgent:
             self._reserve_lost = not self._reserve.restore()
 
@@ -243,12 +209,21 @@ class Journal:
         self._active = self._active.successor(header, compress=self._compress)
         self._tidy()
 
+    def _rotate_if_possible(self) -> None:
+        """Without room or file handles for another segment, the current one grows on."""
+        try:
+            self._guarded(self._rotate)
+        except JournalFailed:
+            raise
+        except JournalError as error:
+            log.warning("%s: rotation put off: %s", self.directory, error)
+
     def _tidy(self) -> None:
         """What failing must not fail the record or the snapshot that was just stored."""
         try:
             snapshots.prune(self.directory, self._keep_snapshots)
             self.retain()
-        except OSError as error:
+        except (OSError, JournalError) as error:
             log.error("%s: cannot remove what is due: %s", self.directory, error)
 
     def rotate(self) -> None:
@@ -262,9 +237,9 @@ class Journal:
         """Store the state after `position`, which must have been appended; then prune and `retain`."""
         with self._guard:
             self._check()
-            if not 0 <= position <= self._next - 1:
+            if not 0 <= position <= self.last_position:
                 raise BadRecord(
-                    f"snapshot of position {position}: the journal has positions up to {self._next - 1}.",
+                    f"snapshot of position {position}: the journal has positions up to {self.last_position}.",
                     next_step="take snapshots of positions that were appended.",
                 )
             if position > self._flushed:

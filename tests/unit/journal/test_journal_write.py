@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -190,3 +192,43 @@ def test_what_retention_cannot_remove_does_not_stop_the_writer(open_journal, ent
     monkeypatch.undo()
     assert "cannot remove what is due" in caplog.text
     assert journal.commit(entries(1)) == range(11, 12)
+
+
+def test_several_threads_may_write(open_journal):
+    """Positions stay unique and whole batches stay together while another thread takes snapshots."""
+    journal = open_journal(segment_mib=0.01)
+    given = {}
+
+    def write(name):
+        for i in range(100):
+            positions = journal.commit([(1.0, name, b"%d" % i)] * 3)
+            given.update(dict.fromkeys(positions, (name, b"%d" % i)))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for _ in range(10):
+        journal.write_snapshot(journal.last_position, b"state")
+    for thread in threads:
+        thread.join()
+    stored = {record.position: (record.kind, record.payload) for record in read(journal.directory)}
+    assert stored == given
+    assert len(given) == 600
+
+
+def test_without_file_handles_the_segment_grows_on(open_journal, entries, numbered, caplog):
+    journal = open_journal(segment_mib=0.001)
+    journal.commit(entries(20))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        journal.commit(entries(20, 20))
+        journal.commit(entries(20, 40))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "rotation put off" in caplog.text
+    journal.commit(entries(20, 60))
+    assert list(read(journal.directory)) == numbered(entries(80))
+    assert [segment.closed for segment in stats(journal.directory).segments] == [True, False]
