@@ -76,13 +76,15 @@ class Sender:
         self.sent += 1
 
     def _delivered(self, command: Command) -> Command:
-        """Add what no decision depends on: where the bus is, and the guest's token."""
+        """Add what no decision depends on: where the bus is, whom to obey, and the guest's token."""
         guest = command.args.get("guest")
         if not isinstance(guest, dict):
             return command
         identity = {
             **guest.get("identity", {}),
             "bus": self._guest_bus,
+            "shards": str(len(self._shards)),
+            "manager_key": self._signer.public_key.hex(),
             "token": self._token(str(guest.get("name"))),
         }
         args = {**command.args, "guest": {**guest, "identity": identity}}
