@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+
 from vmm.client.options import ClientOptions
 from vmm.plugins.hookspecs import Context
+
+log = logging.getLogger(__name__)
 
 
 def open_context(options: ClientOptions) -> Context:
@@ -23,9 +28,17 @@ def open_context(options: ClientOptions) -> Context:
     return Context(name, role)
 
 
-def close_context(context: Context) -> None:
-    """Let go of connections."""
-    if context.hypervisor is not None:
-        context.hypervisor.close()
-    if context.batch is not None:
-        context.batch.close()
+def close_context(context: Context, timeout_s: float = 0.3) -> None:
+    """Let go of connections; one that hangs is left to the end of the process."""
+    thread = threading.Thread(target=_close, args=(context,), name="closing", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+
+
+def _close(context: Context) -> None:
+    for backend in (context.hypervisor, context.batch):
+        if backend is not None:
+            try:
+                backend.close()
+            except Exception as exc:  # it is the end anyway
+                log.warning("closing %s: %s", type(backend).__name__, exc)

@@ -60,6 +60,8 @@ class Client:
         jitter: Callable[[], float] = random.random,
         session: int | None = None,
         stop: threading.Event | None = None,
+        poll_s: float = 0.2,
+        patience_s: float = 1.0,
     ) -> None:
         self._options, self._signer, self._context = options, signer, context
         self._items, self._plugins = items, plugins
@@ -80,6 +82,7 @@ class Client:
             session=self._session,
             stop=self.stopping,
             clock=clock,
+            patience_s=patience_s,
         )
         settings = options.settings
         self.receiver = Receiver(
@@ -100,6 +103,7 @@ class Client:
             clock=clock,
             random=jitter,
             reconnect_max_s=settings.bus.reconnect_max_s,
+            poll_s=poll_s,
         )
 
     def start(self) -> None:
@@ -150,9 +154,9 @@ class Client:
             for running in self._workers.running():
                 log.warning("%s is left running; it stays in the record as begun", running)
         self.outbox.close()
-        self._crew.join("Sender", 0.5)
+        self._crew.join("Sender", 0.4)
         self.receiver.hang_up.set()
-        self._crew.join("Receiver", 0.5)
+        self._crew.join("Receiver", 0.4)
         if self._record is not None:
             self._record.close()
         log.info("client %s stopped", self._options.name)

@@ -17,7 +17,6 @@ from vmm.messages.structs import Beat, Command, Hello, Kind, Query
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.2
 _HELD_COMMANDS = 100
 _FROM_MANAGER = (Kind.QUERY, Kind.COMMAND, Kind.BEAT)
 _HELLO_QUERY = "hello:"
@@ -61,12 +60,14 @@ class Receiver:
         clock: Callable[[], float],
         random: Callable[[], float],
         reconnect_max_s: float,
+        poll_s: float = 0.2,
         first_grace_s: float = 1.0,
         later_grace_s: float = 60.0,
     ) -> None:
         self._open_bus, self._name, self._shard, self._manager_key = open_bus, name, shard, manager_key
         self._link, self._outbox, self._hooks, self._complaints = link, outbox, hooks, complaints
         self._stop, self._clock, self._random = stop, clock, random
+        self._poll_s = poll_s
         self._backoff = Backoff(0.2, reconnect_max_s, random)
         self._grace_s, self._later_grace_s = first_grace_s, later_grace_s
         self._held: deque[Command] = deque()
@@ -119,7 +120,7 @@ class Receiver:
         self._hooks.report_all()
         log.info("connected as %s, in %s", bus.address, self._shard)
         while not self._stop.is_set():
-            data = bus.receive(_POLL_S)
+            data = bus.receive(self._poll_s)
             if isinstance(data, Data):
                 self._message(data)
             self._introduce_again()

@@ -61,7 +61,7 @@ class Record:
         self._begun = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
             self._prepare()
         except (sqlite3.Error, OSError) as exc:
             raise _explain(exc, path) from exc

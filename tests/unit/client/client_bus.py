@@ -10,7 +10,7 @@ from vmm.messages.bus import BusLost, Data, NameTaken, View
 
 
 class LocalDaemon:
-    """Delivers in one order. `cut` ends sessions as a dying daemon does; `up` says whether it takes new ones."""
+    """Delivers in one order. `end` cuts a session as a dying daemon does; `up`: whether it takes new ones."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -27,10 +27,6 @@ class LocalDaemon:
                 raise NameTaken(f"there is a {name!r} already.", next_step="stop it")
             self.sessions[address] = LocalBus(self, address)
             return self.sessions[address]
-
-    def cut(self) -> None:
-        for bus in list(self.sessions.values()):
-            self.end(bus)
 
     def end(self, bus: LocalBus) -> None:
         with self.lock:
