@@ -9,6 +9,10 @@ from vmm.cluster.profiles import Profile, Share
 from vmm.cluster.states import ALIVE, LEAVING
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
+from vmm.policies.model import Cluster
+from vmm.policies.model import Guest as PlannedGuest
+from vmm.policies.model import Host as PlannedHost
+from vmm.policies.place import place
 
 
 class Free(NamedTuple):
@@ -56,20 +60,38 @@ def refusal(state: State, host: Host, profile: Profile, share: str) -> str:
 
 
 def choose_host(state: State, profile: Profile, share: str) -> tuple[str, dict[str, str]]:
-    """(host, why not the others). Promised room first, then the most free memory, then the name."""
-    reasons: dict[str, str] = {}
-    best: tuple[bool, int, str] | None = None
+    """(host, why not the others): what the placement plan says, on room promised to the share first."""
+    reasons = {}
+    open_hosts = []
     for name in sorted(state.hosts):
-        host = state.hosts[name]
-        why = refusal(state, host, profile, share)
+        why = refusal(state, state.hosts[name], profile, share)
         if why:
             reasons[name] = why
-            continue
-        promised = any(p.host == name and p.share == share for p in state.promises)
-        rank = (not promised, -free_on(state, host, share).memory_mib, name)
-        if best is None or rank < best:
-            best = rank
-    return ("" if best is None else best[2]), reasons
+        else:
+            open_hosts.append(state.hosts[name])
+    promised = {promise.host for promise in state.promises if promise.share == share}
+    candidates = [host for host in open_hosts if host.name in promised] or open_hosts
+    if not candidates:
+        return "", reasons
+    cluster = Cluster(_modelled(state, host, share) for host in candidates)
+    plan = place(cluster, PlannedGuest("new", float(profile.memory_mib), float(profile.vcpus), share=share))
+    if not plan.actions:
+        return "", {**reasons, **plan.unplaced}
+    return plan.actions[0].target, reasons
+
+
+def _modelled(state: State, host: Host, share: str) -> PlannedHost:
+    """The planner's view of a host: what is taken or promised is the host's own."""
+    free = free_on(state, host, share)
+    ratio = state.settings.vcpus_per_cpu
+    return PlannedHost(
+        host.name,
+        memory_mib=float(host.memory_mib),
+        cpus=float(host.cpus),
+        memory_own_mib=float(host.memory_mib - free.memory_mib),
+        vcpus_own=host.cpus * ratio - free.vcpus,
+        vcpu_ratio=ratio,
+    )
 
 
 def room(state: State, profile: Profile, share: str) -> int:
