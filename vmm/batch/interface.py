@@ -16,7 +16,7 @@ class BatchDown(CommandFailed):
 
 
 class NodeFailed(CommandFailed):
-    """An operation on a node failed; `code` says why: `no-such-node`, `node-busy`, `bad-node`, `node-failed`."""
+    """An operation on a node failed. Codes: `no-such-node`, `node-busy`, `bad-node`, `node-failed`."""
 
     def __init__(self, code: str, message: str, *, next_step: str = "") -> None:
         super().__init__(message, next_step=next_step)
@@ -57,7 +57,7 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class QueueStats(msgspec.Struct, frozen=True):
-    """Counts of one queue since the start. `lost` are runs that ended with their node (the job waits again)."""
+    """Counts of one queue since the start. `lost`: runs that ended with their node (the job waits again)."""
 
     queue: str
     submitted: int = 0

@@ -13,7 +13,8 @@ from vmm.plugins.hookspecs import Collector, Context, hookimpl
 from vmm.plugins.properties._proc import NoSuchProperty
 
 _ROLES = ("batch",)
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 25.0
+"""Two calls of Slurm's tools with a controller that is down."""
 
 
 def _batch(context: Context) -> BatchSystem:
