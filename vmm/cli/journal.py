@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import msgspec
 
 from vmm import journal as store
 from vmm.decide.events import Entry, decode_event, tag_of
+from vmm.manager.recovery import entries
 
 
 @click.group()
 def journal() -> None:
     """The ordered stream, as the Manager wrote it down."""
-
-
-def _entries(folder: Path, first: int, last: int | None, follow: bool = False) -> Iterator[Entry]:
-    for record in store.read(folder, from_position=first, to=last, follow=follow):
-        yield Entry(record.position, record.time_s, decode_event(record.payload, record.position))
 
 
 @journal.command()
@@ -36,7 +31,7 @@ def show(
     folder: Path, first: int, last: int | None, kind: tuple[str, ...], client: str | None, form: str
 ) -> None:
     """Print the events of the journal in FOLDER, one a line."""
-    for entry in _entries(folder, first, last):
+    for entry in entries(folder, first, last):
         _print(entry, kind, client, form)
 
 
@@ -45,6 +40,51 @@ def show(
 def stats(folder: Path) -> None:
     """How much is in it."""
     click.echo(str(store.stats(folder)))
+
+
+@journal.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--verify", "compare", is_flag=True, help="Compare with the digests that the Manager recorded.")
+@click.option("--notes/--no-notes", default=True, help="Print the decision log.")
+def replay(folder: Path, compare: bool, notes: bool) -> None:
+    """Decide everything again from the journal in FOLDER; print the decision log, or compare (exit 1)."""
+    from vmm.decide.core import Core
+    from vmm.decide.outputs import Note
+    from vmm.manager.replay import verify
+
+    if compare:
+        verdict = verify(folder)
+        click.echo(str(verdict))
+        raise SystemExit(0 if verdict.same else 1)
+    core = Core()
+    for entry in entries(folder, 1, None):
+        for output in core.feed(entry):
+            if notes and isinstance(output, Note) and output.level != "debug":
+                stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(output.time_s))
+                click.echo(f"{output.position:8d} {stamp} {output.kind} {output.subject}: {output.text}")
+
+
+@journal.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def follow(folder: Path, form: str) -> None:
+    """Print events as they are written, until interrupted."""
+    from vmm.cli.exits import stop_on_signals
+
+    stop = stop_on_signals()
+    for record in store.read(folder, follow=True, stop=stop):
+        event = decode_event(record.payload, record.position)
+        _print(Entry(record.position, record.time_s, event), (), None, form)
+
+
+@journal.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("out", type=click.File("w"), default="-")
+def export(folder: Path, out: IO[str]) -> None:
+    """Write all events as JSON lines to OUT (default: standard output)."""
+    for entry in entries(folder, 1, None):
+        row = {"position": entry.position, "time_s": entry.time_s, "kind": tag_of(entry.event)}
+        out.write(json.dumps({**row, **_fields(entry)}, default=str) + "\n")
 
 
 def _print(entry: Entry, kinds: tuple[str, ...], client: str | None, form: str) -> None:
