@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Tape:
         )
 
 
+@cache
 def load(name: str) -> Tape:
     content = json.loads((FOLDER / f"{name}.json").read_text())
     tape = Tape(name, content["summary"])
@@ -65,7 +67,8 @@ def _bytes(event: dict[str, Any]) -> bytes:
     if not event.get("cut"):
         return bytes.fromhex(text)
     start = bytes.fromhex(text.removesuffix("..."))
-    return start + start[-1:] * (event["n"] - len(start))
+    size: int = event["n"]
+    return start + start[-1:] * (size - len(start))
 
 
 def split_handshake(stream: bytes) -> tuple[list[str], bytes]:

@@ -159,12 +159,12 @@ def replay(tape: Tape, daemon: EmbeddedDaemon, known: set[str]) -> Iterator[tupl
             conn.send(as_named(step.data, tape.received(step.conn), conn.received))
         elif step.direction == "d2c":
             wanted[step.conn] += len(step.data)
-            conn.read(wanted[step.conn], 0.1 if step.conn in known else 2.0)
+            conn.read(wanted[step.conn], 0.01 if step.conn in known else 2.0)
         elif tape.ended(step.conn) and any(word in step.label for word in ("EOF", "reset")):
-            conn.read(1 << 30, 0.1 if step.conn in known else 2.0)
+            conn.read(1 << 30, 0.02 if step.conn in known else 2.0)
         if number == last[step.conn]:
             if not conn.ended:
-                conn.read(1 << 30, 0.02)
+                conn.read(1 << 30, 0.05 if step.conn in known else 0.005)
             conn.socket.close()
             yield step.conn, conn
 
@@ -173,7 +173,7 @@ def replay(tape: Tape, daemon: EmbeddedDaemon, known: set[str]) -> Iterator[tupl
 def test_replayed_stream_gets_the_recorded_answer(name: str) -> None:
     tape = load(name)
     known = {conn for recording, conn in [*DIFFERENCES, INVENTED] if recording == name}
-    limits = Limits(handshake_s=0.15, sessions=1 if name.startswith("14") else 100)
+    limits = Limits(handshake_s=0.1, sessions=1 if name.startswith("14") else 100)
     with EmbeddedDaemon(limits=limits) as daemon:
         holder = Conn(daemon.address) if name.startswith("14") else None
         compared = 0
@@ -212,7 +212,7 @@ def test_replayed_illegal_requests_get_the_recorded_answer() -> None:
 def watch_lines(watch: spread.Mailbox) -> list[str]:
     """What the mailbox has received so far, as a summary. Its own message marks the end."""
     watch.multicast(c.AGREED_MESS, watch.private_group, b"mark")
-    lines = []
+    lines: list[str] = []
     while True:
         message = watch.receive(2)
         if isinstance(message, spread.RegularMsg):
