@@ -23,21 +23,23 @@ INF = math.inf
 class State:
     """Counts per kind and host, and everything that follows from them, kept up to date move by move."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, counts: Ints | None = None) -> None:
         p = self.problem = problem
-        self.counts = p.counts.copy()
-        self.room = p.room.copy()
+        self.counts = (p.counts if counts is None else counts).copy()
+        more = self.counts - p.counts
+        self.room = p.room - p.need @ more
         self.n_online = max(float(p.online.sum()), 1.0)
-        self.y = p.value.copy()
+        self.y = p.value + p.scale * (p.amount @ more)
         self._recentre()
-        self._caps = [cap.value.copy() for cap in p.caps]
+        self._caps = [cap.value + cap.scale * (cap.amount @ more) for cap in p.caps]
         self._apart, self._near, self._wide = (
-            tags.fixed + tags.member.T.astype(np.int64) @ p.counts for tags in (p.apart, p.near, p.wide)
+            tags.fixed + tags.member.T.astype(np.int64) @ self.counts for tags in (p.apart, p.near, p.wide)
         )
         self._wide = self._by_rack(self._wide)
-        self._free_mib = p.free_mib.copy()
-        self._overfull = bool(((p.free_mib < 0) & (p.online > 0)).any())
-        self._guests = p.counts.sum(axis=0) + p.fixed_counts
+        self._free_mib = p.free_mib - p.need[0] @ more
+        self._overfull = bool(((self._free_mib < 0) & (p.online > 0)).any())
+        self._guests = self.counts.sum(axis=0) + p.fixed_counts
+        self._open = np.where(p.reach, p.price, INF)
         self.arrive = np.empty((p.kinds, p.hosts))
         self.leave = np.empty((p.kinds, p.hosts))
         self.refresh(np.arange(p.hosts))
@@ -134,10 +136,10 @@ class State:
         p = self.problem
         if len(self._wide):  # spread prices are per rack: all hosts of these racks change
             hosts = np.flatnonzero(np.isin(p.rack, p.rack[hosts]))
-        arrive = np.where(p.reach[:, hosts], p.price[:, hosts], INF)
-        leave = np.where(self.counts[:, hosts] > 0, -p.price[:, hosts], INF)
+        arrive = self._open.take(hosts, axis=1)
         for need, room in zip(p.need, self.room, strict=True):
-            arrive[need[:, None] > room[hosts] + SLACK] = INF
+            arrive[need[:, None] > np.maximum(room.take(hosts), 0.0) + SLACK] = INF
+        leave = np.where(self.counts.take(hosts, axis=1) > 0, -p.price.take(hosts, axis=1), INF)
         if self._overfull:
             self._overfull_prices(leave, hosts)
         if p.caps:

@@ -47,10 +47,10 @@ def why_not(guest: Guest, host: Host, there: Iterable[Guest]) -> str:
     memory = (
         host.memory_mib - host.memory_own_mib - host.memory_reserve_mib - sum(g.memory_mib for g in others)
     )
-    if guest.memory_mib > memory + SLACK:
+    if guest.memory_mib > max(memory, 0.0) + SLACK:
         return f"{host.name} has {memory:g} MiB of memory free, {guest.memory_mib:g} needed"
     vcpus = host.vcpu_ratio * host.cpus - host.vcpus_own - sum(g.vcpus for g in others)
-    if guest.vcpus > vcpus + SLACK:
+    if guest.vcpus > max(vcpus, 0.0) + SLACK:
         return f"{host.name} has {vcpus:g} vCPUs free, {guest.vcpus:g} needed"
     disk = (
         host.disk_mib
@@ -58,10 +58,10 @@ def why_not(guest: Guest, host: Host, there: Iterable[Guest]) -> str:
         - host.disk_reserve_mib
         - sum(g.disk_mib for g in others if g.disk_local)
     )
-    if guest.disk_local and guest.disk_mib > disk + SLACK:
+    if guest.disk_local and guest.disk_mib > max(disk, 0.0) + SLACK:
         return f"{host.name} has {disk:g} MiB of local disk free, {guest.disk_mib:g} needed"
     network = host.network_mbit - sum(g.network_mbit for g in others)
-    if guest.network_mbit > network + SLACK:
+    if guest.network_mbit > max(network, 0.0) + SLACK:
         return f"{host.name} has {network:g} Mbit/s free, {guest.network_mbit:g} needed"
     for other in others:
         if common := guest.anti_affinity & other.anti_affinity:

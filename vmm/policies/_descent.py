@@ -1,0 +1,113 @@
+"""Steepest descent by single moves, with the best move of all found without trying all.
+
+The change of a variance is out[t, s] + into[t, d] plus a small cross term, so for each kind the best sources
+and the best targets are found apart, by the linearised score; only the few best of each are tried together,
+exactly. The cost of a step is O(kinds x hosts), not O(guests x hosts^2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vmm.policies._problem import Floats, Problem
+from vmm.policies._state import INF, State
+
+Move = tuple[int, int, int]
+"""Kind, source, target."""
+
+_HOSTS = 8
+_KINDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """When a descent ends: no move gains more than `min_gain`; or the score is at most `limit` and no move
+    gains at least `limit_gain`; or `max_moves` are made."""
+
+    max_moves: int | None = None
+    min_gain: float = 1e-9
+    limit: float = 0.0
+    limit_gain: float = 0.0
+
+
+class Neighbourhood:
+    """All single moves of a state; constant arrays are made once per problem."""
+
+    def __init__(self, problem: Problem, kinds: int = _KINDS, hosts: int = _HOSTS) -> None:
+        p = self.problem = problem
+        n = max(float(p.online.sum()), 1.0)
+        # Linearised change of a kind at a host = amounts (T x 2K) @ what the host is like (2K x N).
+        self._twice = (2 / n) * p.amount  # K x T
+        self._square = (1 / n - 1 / n**2) * p.amount**2
+        self._cross = (2 / n**2) * p.amount**2
+        self._left = np.ascontiguousarray(np.concatenate([self._twice, self._square]).T)
+        self._scale2 = p.scale**2
+        self._kinds = min(kinds, p.kinds)
+        self._hosts = min(hosts, p.hosts)
+        # A host as its own target shows as a gain only through prices that depend on who is there.
+        self._own = bool(p.caps) or any(tags.member.any() for tags in (p.near, p.wide))
+
+    def best(self, state: State) -> tuple[float, Move]:
+        """The allowed move with the least change of the score, and that change (inf: none is allowed)."""
+        p = self.problem
+        root = np.sqrt(state.variance)
+        slope = (p.weight / (2 * np.maximum(root, 1e-9)))[:, None]
+        pull = p.scale * state.y
+        bend = slope * self._scale2
+        steep = slope * pull
+        good_in = self._left @ np.concatenate([steep, bend])
+        good_in += state.arrive
+        good_out = self._left @ np.concatenate([-steep, bend])
+        good_out += state.leave
+        if self._kinds < p.kinds:
+            bound = good_in.min(axis=1) + good_out.min(axis=1)
+            kinds = bound.argpartition(self._kinds - 1)[: self._kinds]
+            good_in, good_out = good_in[kinds], good_out[kinds]
+        else:
+            kinds = np.arange(p.kinds)
+        if self._hosts < p.hosts:
+            d = good_in.argpartition(self._hosts - 1, axis=1)[:, : self._hosts]
+            s = good_out.argpartition(self._hosts - 1, axis=1)[:, : self._hosts]
+        else:
+            s = d = np.broadcast_to(np.arange(p.hosts), (len(kinds), p.hosts))
+        twice, square = self._twice[:, kinds, None], self._square[:, kinds, None]
+        cross = self._cross[:, kinds, None]
+        into = twice * pull.take(d, axis=1) + square * self._scale2.take(d, axis=1)
+        out = square * self._scale2.take(s, axis=1) - twice * pull.take(s, axis=1)
+        out += state.variance[:, None, None]
+        v = (cross * p.scale.take(s, axis=1))[..., None] * p.scale.take(d, axis=1)[:, :, None, :]
+        v += out[..., None]
+        v += into[:, :, None, :]
+        np.maximum(v, 0.0, out=v)
+        np.sqrt(v, out=v)
+        change: Floats = (p.weight @ v.reshape(len(v), -1)).reshape(v.shape[1:])
+        rows = kinds[:, None]
+        change += state.leave[rows, s][..., None]
+        change += state.arrive[rows, d][:, None, :]
+        if self._own:
+            change += state.same_rack(rows[..., None], s[..., None], d[:, None, :])
+            change[s[..., None] == d[:, None, :]] = INF
+        best = int(change.argmin())
+        delta = float(change.reshape(-1)[best]) - float(p.weight @ root)
+        kind, rest = divmod(best, s.shape[1] * d.shape[1])
+        i, j = divmod(rest, d.shape[1])
+        return delta, (int(kinds[kind]), int(s[kind, i]), int(d[kind, j]))
+
+
+def descend(state: State, stop: Stop) -> list[Move]:
+    """Make the best move again and again until `stop`; the moves, each legal when made."""
+    moves: list[Move] = []
+    if not state.problem.kinds or not state.problem.hosts:
+        return moves
+    around = Neighbourhood(state.problem)
+    score = state.score() if stop.limit else INF
+    while stop.max_moves is None or len(moves) < stop.max_moves:
+        change, move = around.best(state)
+        if not change < -stop.min_gain or (score <= stop.limit and -change < stop.limit_gain):
+            break
+        state.move(*move)
+        moves.append(move)
+        score += change
+    return moves

@@ -1,0 +1,53 @@
+"""From moves of kinds to the actions of a plan, with names, cost, scores and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vmm.policies._descent import Move
+from vmm.policies._order import replay
+from vmm.policies._problem import Problem
+from vmm.policies.model import Guest
+from vmm.policies.plan import Action, Kind, Limits, migration_seconds
+from vmm.policies.schedule import grouped
+
+
+def migrations(problem: Problem, moves: Sequence[Move], limits: Limits) -> tuple[Action, ...]:
+    """Migrations for legal moves: of the guests of a kind on a host, the first in the cluster goes first.
+
+    A guest on an offline host is started on the target instead; it has nothing to copy but a local disk.
+    """
+    cluster = problem.cluster
+    scores = replay(problem, moves)
+    if scores is None:
+        raise AssertionError("a planner made a move that is not legal at its turn")
+    wanted = {(kind, source) for kind, source, _ in moves}
+    there: dict[tuple[int, int], list[Guest]] = {pair: [] for pair in wanted}
+    for guest, kind, host in zip(
+        cluster.guests, problem.kind_of.tolist(), cluster.columns.host.tolist(), strict=True
+    ):
+        if (kind, host) in wanted:
+            there[kind, host].append(guest)
+    for queue in there.values():
+        queue.reverse()
+    online = (problem.online > 0).tolist()
+    actions = []
+    for (kind, source, target), score in zip(moves, scores, strict=True):
+        guest = there[kind, source].pop()
+        if (kind, target) in wanted:
+            there[kind, target].insert(0, guest)
+        live = online[source]
+        data_mib = (guest.memory_mib if live else 0.0) + (guest.disk_mib if guest.disk_local else 0.0)
+        actions.append(
+            Action(
+                Kind.MIGRATE if live else Kind.START,
+                guest.name,
+                cluster.hosts[source].name,
+                cluster.hosts[target].name,
+                data_mib,
+                migration_seconds(data_mib, limits),
+                0,
+                score,
+            )
+        )
+    return grouped(cluster, actions, limits)

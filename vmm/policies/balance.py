@@ -1,0 +1,290 @@
+"""Balancing: fewer and better moves than steepest descent finds.
+
+The search has three depths. A very small cluster is solved exactly for each number of moves. Otherwise the
+descent by single moves comes first; then exchanges look for a plan that moves fewer guests and scores
+no worse. With `swaps` the exchanges anneal for as long as the budget allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vmm.policies._descent import Move, Stop, descend
+from vmm.policies._exchange import PARTNERS, Exchange
+from vmm.policies._exhaustive import end_states
+from vmm.policies._order import moves_between, ordered, replay
+from vmm.policies._problem import Ints, Problem, compile_problem
+from vmm.policies._state import State
+from vmm.policies._write import migrations
+from vmm.policies.errors import BadRequest
+from vmm.policies.model import Cluster
+from vmm.policies.objective import GANETI, Objective
+from vmm.policies.plan import Limits, Plan
+
+Clock = Callable[[], float]
+
+GANETI_LIMIT, GANETI_LIMIT_GAIN = 0.1, 0.01
+"""A cluster with a score up to this is balanced: only moves that gain so much are still made."""
+_WORTH = 0.01
+"""Part of the score that a plan must gain when no minimum is given."""
+_DEEP_S = 1.0
+"""Budget of a deep search when none is given."""
+_STEP_S, _CANDIDATE_S = 110e-6, 11e-9
+"""Nominal time of one exchange step and of one number in it. Only these turn a budget in s into steps, so
+that a plan depends on the budget but not on how fast the machine was today."""
+_BUDGET_PART = 0.7
+_FEWER = 0.95
+"""Part of the descent's moves that a plan from exchanges may have."""
+_MOVE_PRICE = 3e-4
+"""Part of the score that a move has to gain in a deep search without a limit on moves."""
+_SMALL, _SMALL_STEPS = 14, 300
+_COOLING = 1 / 30
+_GANETI_STOP = Stop(None, limit=GANETI_LIMIT, limit_gain=GANETI_LIMIT_GAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Arguments of `balance` that say how far to look."""
+
+    max_moves: int | None = None
+    min_gain: float | None = None
+    """Score that the whole plan must gain; None: a hundredth of the score."""
+    swaps: bool = False
+    """Look for exchanges of guests too, until the budget is used up."""
+    budget_s: float | None = None
+    seed: int = 0
+    clock: Clock | None = None
+    """Monotonic seconds; ends the search when the budget is over. Without it only work is counted."""
+
+    def __post_init__(self) -> None:
+        if self.max_moves is not None and self.max_moves < 0:
+            raise BadRequest(f"max_moves is {self.max_moves}", next_step="give a number >= 0, or none")
+        if self.min_gain is not None and not self.min_gain >= 0:
+            raise BadRequest(f"min_gain is {self.min_gain}", next_step="give a number >= 0")
+        if self.budget_s is not None and not self.budget_s > 0:
+            raise BadRequest(f"budget_s is {self.budget_s}", next_step="give seconds > 0")
+
+
+def balance(
+    cluster: Cluster,
+    objective: Objective = GANETI,
+    search: Search | None = None,
+    *,
+    limits: Limits | None = None,
+) -> Plan:
+    """Plan of migrations that lowers the objective; empty, with the reason, when none is worth it."""
+    search, limits = search or Search(), limits or Limits()
+    problem = compile_problem(cluster, objective)
+    state = State(problem)
+    before = state.score()
+    plan = Plan("balance", objective.name, before, before, seed=search.seed)
+    if why := _nothing_to_do(cluster, problem, search):
+        return replace(plan, why_empty=why)
+    watch = _Watch(search)
+    moves = _search(problem, state, before, search, watch)
+    scores = replay(problem, moves)
+    worth = before * _WORTH if search.min_gain is None else search.min_gain
+    if not moves or not scores or before - scores[-1] < max(worth, 1e-9):
+        best = before - scores[-1] if moves and scores else 0.0
+        why = (
+            f"the best plan found gains {best:.6f}, less than {worth:.6f}"
+            if best > 1e-9
+            else "no move gains anything"
+        )
+        return replace(plan, why_empty=f"{why} (score {before:.6f})", cut_by_clock=watch.cut)
+    actions = migrations(problem, moves, limits)
+    return replace(plan, actions=actions, score_after=actions[-1].score_after or 0.0, cut_by_clock=watch.cut)
+
+
+def _nothing_to_do(cluster: Cluster, problem: Problem, search: Search) -> str:
+    if not cluster.hosts:
+        return "the cluster has no host"
+    if not cluster.guests:
+        return "the cluster has no guest"
+    if not problem.kinds:
+        return "no guest may be moved"
+    if not any(h.takes_guests for h in cluster.hosts):
+        return "no host takes guests"
+    if search.max_moves == 0:
+        return "no move is allowed (max_moves is 0)"
+    return ""
+
+
+class _Watch:
+    """Whether the caller's clock says that the budget is over."""
+
+    def __init__(self, search: Search) -> None:
+        self._clock = search.clock if search.budget_s is not None else None
+        self._end = self._clock() + (search.budget_s or 0.0) if self._clock else 0.0
+        self.cut = False
+
+    def over(self) -> bool:
+        if self._clock is not None and self._clock() >= self._end:
+            self.cut = True
+        return self.cut
+
+
+def _search(problem: Problem, state: State, before: float, search: Search, watch: _Watch) -> list[Move]:
+    deep = search.swaps or search.max_moves is not None
+    stop = Stop(search.max_moves) if deep else _GANETI_STOP
+    descent = descend(state, stop)
+    after = state.score()
+    exchange = Exchange(state, search.max_moves, 0.0, search.seed)
+    if not exchange.useful or not (descent or search.swaps):
+        return descent
+    if not deep:
+        if search.min_gain is None and before - after < _WORTH * before:
+            return descent
+        return _fewer(problem, descent, after, search)
+    best = _proven(problem, search.max_moves)
+    if best is not None:
+        return best
+    if search.swaps:
+        exchange.move_price = 0.0 if search.max_moves is not None else _MOVE_PRICE * before
+        anneal(exchange, _steps(exchange, search.budget_s or _DEEP_S), watch)
+    else:
+        _polish(exchange)
+    return _best(problem, exchange.counts, descent, search.max_moves)
+
+
+def _proven(problem: Problem, limit: int | None) -> list[Move] | None:
+    """The best plan of at most `limit` moves when all can be tried; None when they cannot."""
+    ends = end_states(problem, limit) if _plain(problem) else None
+    if ends is None:
+        return None
+    for counts in ends.counts[::-1]:
+        moves = ordered(problem, moves_between(problem, counts))
+        if moves is not None and (limit is None or len(moves) <= limit):
+            return moves
+    return None
+
+
+def _fewer(problem: Problem, descent: list[Move], reference: float, search: Search) -> list[Move]:
+    """A plan with fewer moves than the descent that scores no worse and leaves nothing worth moving."""
+    ends = end_states(problem, len(descent)) if _plain(problem) else None
+    if ends is not None:
+        for counts, score in zip(ends.counts, ends.score, strict=True):
+            if score + problem.constant <= reference + 1e-12 and _settled(problem, counts):
+                moves = ordered(problem, moves_between(problem, counts))
+                if moves is not None and len(moves) <= len(descent):
+                    return moves
+        return descent
+    best = descent
+    small = problem.hosts <= _SMALL
+    count = len(descent) - 1 if small else int(len(descent) * _FEWER)
+    while 0 < count < len(best):
+        exchange = Exchange(_after(problem, descent[:count]), count, 0.0, search.seed)
+        _polish(exchange)
+        counts = exchange.counts
+        if not exchange.score() + problem.constant <= reference and _plain(problem):
+            if small:
+                break
+            counts = _topped_up(problem, counts, len(descent))
+        moves = _legal(problem, counts, descent)
+        scores = replay(problem, moves) if moves else None
+        if not (moves and scores and len(moves) <= len(descent)):
+            break
+        if scores[-1] > reference + 1e-12 or not _settled(problem, counts):
+            break
+        best, count = moves, (len(moves) - 1 if small else 0)
+    return best
+
+
+def _topped_up(problem: Problem, counts: Ints, limit: int) -> Ints:
+    """More single moves from an end state, up to a number of moves in all."""
+    state = State(problem, counts)
+    moved = int(np.maximum(0, problem.counts - counts).sum())
+    descend(state, Stop(limit - moved))
+    return state.counts
+
+
+def _settled(problem: Problem, counts: Ints) -> bool:
+    """Would planning again from this end state find nothing worth doing?"""
+    state = State(problem, counts)
+    score = state.score()
+    descend(state, _GANETI_STOP)
+    return score - state.score() < _WORTH * score
+
+
+def _after(problem: Problem, moves: Sequence[Move]) -> State:
+    counts = problem.counts.copy()
+    for kind, source, target in moves:
+        counts[kind, source] -= 1
+        counts[kind, target] += 1
+    return State(problem, counts)
+
+
+def _legal(problem: Problem, counts: Ints, known: Sequence[Move]) -> list[Move] | None:
+    moves = moves_between(problem, counts, known)
+    return ordered(problem, moves)
+
+
+def _best(problem: Problem, counts: Ints, descent: list[Move], limit: int | None) -> list[Move]:
+    """The end state's moves if they can be ordered within the limit and gain more than the descent."""
+    moves = _legal(problem, counts, descent)
+    if moves is None or (limit is not None and len(moves) > limit):
+        return descent
+    new, old = replay(problem, moves), replay(problem, descent)
+    if not new or (old and old[-1] < new[-1] - 1e-12):
+        return descent
+    return moves
+
+
+def _polish(exchange: Exchange) -> None:
+    """Exchanges without a budget: annealing where the cluster is small, else the best for the worst hosts."""
+    hosts = len(exchange.hosts)
+    if hosts <= _SMALL:
+        anneal(exchange, _SMALL_STEPS, None)
+        return
+    tried: set[int] = set()
+    for _ in range(max(12, hosts // 3)):
+        worst = exchange.worst()
+        worst[list(tried)] = -1.0
+        host = int(worst.argmax())
+        if worst[host] <= 0:
+            break
+        if exchange.step(host):
+            tried.clear()
+        else:
+            tried.add(host)
+
+
+def anneal(exchange: Exchange, steps: int, watch: _Watch | None) -> None:
+    """Cool down over so many steps, take up the best end state met, and descend from it to the bottom."""
+    hosts = exchange.hosts
+    hot = exchange.score() / len(hosts)
+    order = exchange.rng.integers(0, len(hosts), size=steps)
+
+    def worth() -> float:
+        return exchange.score() + exchange.move_price * exchange.moved
+
+    best, length = worth(), 0
+    for i in range(steps):
+        if watch is not None and watch.over():
+            break
+        if exchange.step(int(hosts[order[i]]), hot * _COOLING ** (i / steps)) and worth() < best - 1e-12:
+            best, length = worth(), len(exchange.log)
+    exchange.rewind(length)
+    idle = 0
+    while idle < len(hosts) and not (watch is not None and watch.over()):
+        for host in hosts.tolist():
+            idle = 0 if exchange.step(host) else idle + 1
+            if idle >= len(hosts):
+                break
+
+
+def _steps(exchange: Exchange, budget_s: float) -> int:
+    """How many steps a budget is worth, by nominal times."""
+    per_host = max(float((exchange.counts > 0).sum()) / max(len(exchange.hosts), 1), 1.0)
+    partners = min(len(exchange.hosts) - 1, PARTNERS)
+    numbers = (per_host + 1) * (per_host + 1) * partners * len(exchange.problem.weight)
+    return max(1, int(_BUDGET_PART * budget_s / (_STEP_S + _CANDIDATE_S * numbers)))
+
+
+def _plain(problem: Problem) -> bool:
+    """Is the score made of deviations and fixed prices only?"""
+    tagged = any(tags.member.any() for tags in (problem.apart, problem.near, problem.wide))
+    return not tagged and not problem.caps and not bool(((problem.free_mib < 0) & (problem.online > 0)).any())
