@@ -25,20 +25,22 @@ class EventLoop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._registered = False
+        self._timer = -1
+        self._library: Any = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self, library: Any) -> None:
         with self._lock:
             self._users += 1
-            if not self._registered:
+            if self._timer < 0:
                 library.virEventRegisterDefaultImpl()
                 # The loop sleeps until an event: this one lets it see `_stop`.
-                library.virEventAddTimeout(200, lambda _timer, _opaque: None, None)
-                self._registered = True
+                self._timer = library.virEventAddTimeout(1000, lambda _timer, _opaque: None, None)
+                self._library = library
             if self._thread is None:
                 self._stop.clear()
+                library.virEventUpdateTimeout(self._timer, 1000)
                 self._thread = threading.Thread(
                     target=self._run, args=(library,), name="libvirt-events", daemon=True
                 )
@@ -50,6 +52,7 @@ class EventLoop:
             if self._users or self._thread is None:
                 return
             self._stop.set()
+            self._library.virEventUpdateTimeout(self._timer, 0)
             self._thread.join(2.0)
             self._thread = None
 

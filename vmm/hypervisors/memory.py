@@ -84,7 +84,7 @@ class MemoryHypervisor:
         self._state_file = state_file
         self._clock = clock
         self._schedule = schedule
-        self._lock = threading.RLock()
+        self._lock = threading.Condition()  # notified when a guest has booted or stopped
         self._closed = threading.Event()
         self._guests: dict[str, _Guest] = {}
         self._restored = False
@@ -134,13 +134,8 @@ class MemoryHypervisor:
     def shutdown(self, name: str, grace_s: float) -> None:
         with self._lock:
             guest = self._get(name)
-            answers = guest.booted or guest.record.state != "running"
-        if answers:
-            self._stop(guest, "off")
-            return
-        self._closed.wait(grace_s)  # as a guest that never came up ignores its power button
-        with self._lock:
-            if self._guests.get(name) is guest and guest.record.state == "running" and not guest.booted:
+            # A guest hears its power button only once it is up.
+            if not self._lock.wait_for(lambda: self._hears(guest), grace_s):
                 raise GuestFailed(
                     "still-running",
                     f"guest {name} did not power off within {grace_s:g} s.",
@@ -171,11 +166,15 @@ class MemoryHypervisor:
     def close(self) -> None:
         self._closed.set()
         with self._lock:
+            self._lock.notify_all()
             guests = list(self._guests.values())
         for guest in guests:
             self._halt(guest)
 
     # inside
+
+    def _hears(self, guest: _Guest) -> bool:
+        return guest.booted or guest.record.state != "running" or self._closed.is_set()
 
     def _get(self, name: str) -> _Guest:
         check_name(name)
@@ -255,6 +254,7 @@ class MemoryHypervisor:
             if guest.boots != boot or guest.record.state != "running" or self._closed.is_set():
                 return
             guest.boot_timer, guest.booted = None, True
+            self._lock.notify_all()
             guest.record.console.append(f"[{self._clock() - guest.since_s:12.6f}] {spec.name} login:")
             self._save()
         if self._on_boot is None:
@@ -274,6 +274,7 @@ class MemoryHypervisor:
     def _stop(self, guest: _Guest, state: str) -> None:
         with self._lock:
             guest.record = replace(guest.record, state=state)
+            self._lock.notify_all()
             self._save()
         self._halt(guest)
 

@@ -1,0 +1,78 @@
+"""Both drivers behind one fixture: whatever holds for `hypervisor` holds for every kind."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vmm.config import HypervisorSettings
+from vmm.hypervisors.interface import Hypervisor
+from vmm.hypervisors.libvirt import LibvirtHypervisor
+from vmm.hypervisors.memory import Faults, MemoryHypervisor
+from vmm.messages.guest import GuestSpec
+
+NODE = Path(__file__).with_name("node.xml")
+MakeSpec = Callable[..., GuestSpec]
+
+
+@pytest.fixture
+def make_spec() -> MakeSpec:
+    """A guest that can be; keyword arguments change it."""
+
+    def make(name: str = "groupa-1", **changes: object) -> GuestSpec:
+        fields: dict[str, object] = {
+            "name": name,
+            "uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),
+            "mac": "52:54:00:01:02:03",
+            "share": "groupA",
+            "profile": "small",
+            "template": "groupA.qcow2",
+            "vcpus": 1,
+            "memory_mib": 256,
+            "network": "br0",
+            **changes,
+        }
+        return GuestSpec(**fields)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """An images folder with one qcow2 and one raw template and a kernel."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    template = folder / "groupA.qcow2"
+    if shutil.which("qemu-img"):
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", template, "8M"], check=True)
+    (folder / "groupB.img").write_bytes(bytes(1 << 20))
+    (folder / "vmlinuz").write_bytes(b"kernel")
+    (folder / "initrd.gz").write_bytes(b"initrd")
+    return folder
+
+
+def open_libvirt(tmp_path: Path, images: Path, **settings: object) -> LibvirtHypervisor:
+    pytest.importorskip("libvirt")
+    if not shutil.which("qemu-img"):
+        pytest.skip("qemu-img is not installed")
+    chosen = HypervisorSettings(uri=f"test://{NODE}", reserve_mib=512, **settings)  # type: ignore[arg-type]
+    return LibvirtHypervisor(chosen, images, tmp_path / "consoles", "host1")
+
+
+@pytest.fixture(params=["memory", "libvirt-test"])
+def hypervisor(request: pytest.FixtureRequest, tmp_path: Path, images: Path) -> Iterator[Hypervisor]:
+    """A host of 4096 MiB, 512 of them reserved; on libvirt's a foreign guest of 512 MiB runs."""
+    made: Hypervisor
+    if request.param == "memory":
+        settings = HypervisorSettings(driver="memory", memory_mib=4096, reserve_mib=512, boot_s=0.0)
+        known = Faults(templates=frozenset({"groupA.qcow2", "groupB.img"}))
+        made = MemoryHypervisor(settings, "host1", faults=known)
+    else:
+        made = open_libvirt(tmp_path, images)
+    yield made
+    made.close()
