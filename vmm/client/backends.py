@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def open_context(options: ClientOptions) -> Context:
-    """Nothing is connected here, so what is down now is an error of each property until it is up again.
+    """Nothing real is connected here, so what is down now is an error of each property until it is up again.
 
     Raises ConfigError when a driver's package is missing.
     """
@@ -21,7 +21,7 @@ def open_context(options: ClientOptions) -> Context:
         from vmm.hypervisors.factory import open_hypervisor
 
         return Context(name, role, hypervisor=open_hypervisor(settings, name))
-    if role == "batch" and settings.batch.driver != "none":
+    if role == "batch":
         from vmm.batch.factory import open_batch
 
         return Context(name, role, batch=open_batch(settings))

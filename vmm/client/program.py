@@ -197,7 +197,7 @@ class Client:
 
     def _read(self, name: str) -> Outcome:
         item = self._items[name]
-        return self._runner.collect(item.collector, self._context, item.parameters)
+        return item.convert(self._runner.collect(item.collector, self._context, item.parameters))
 
     def _execute(self, plugin: CommandPlugin, args: Mapping[str, Any]) -> Outcome:
         return self._runner.execute(plugin, self._context, args)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmm.client.options import ClientOptions
 from vmm.errors import ConfigError
+from vmm.ini import FindingsError
 from vmm.plugins.hookspecs import Collector
 from vmm.plugins.manager import PluginSet
+from vmm.plugins.run import Outcome
+
+if TYPE_CHECKING:
+    from vmm.rules.properties import PropertySpec
+
+log = logging.getLogger(__name__)
 
 PROPERTIES_FILE = "properties.ini"
 GUEST_DEFAULTS = (
@@ -26,6 +36,19 @@ class Item:
     collector: Collector
     parameters: str
     ticks_s: float
+    return_type: str = ""
+    """`int` or `float` where the file wants another number than the collector gives."""
+
+    def convert(self, outcome: Outcome) -> Outcome:
+        """The outcome with its value as the file wants it."""
+        kind = {"int": int, "float": float}.get(self.return_type)
+        if kind is None or not outcome.ok or type(outcome.value) is kind:
+            return outcome
+        try:
+            return replace(outcome, value=kind(outcome.value))
+        except (TypeError, ValueError, OverflowError) as exc:
+            message = f"property {self.name}: {outcome.value!r:.80} is no {self.return_type}: {exc}."
+            return Outcome(code="plugin-type", message=message, next_step="correct return_type")
 
 
 def load_items(options: ClientOptions, plugins: PluginSet) -> dict[str, Item]:
@@ -41,11 +64,31 @@ def load_items(options: ClientOptions, plugins: PluginSet) -> dict[str, Item]:
             name: Item(name, plugins.collectors[collector], parameters, ticks_s)
             for name, collector, parameters, ticks_s in GUEST_DEFAULTS
         }
-    from vmm.rules import load_properties  # a guest mostly needs no rules, and starts faster without
+    return {
+        spec.name: Item(
+            spec.name, plugins.collectors[spec.command], spec.parameters, spec.ticks_s, spec.return_type
+        )
+        for spec in _read_file(path, plugins)
+        if options.role in spec.roles and options.role in plugins.collectors[spec.command].roles
+    }
 
-    items = {}
-    for name, spec in load_properties(path, plugins.collectors).items():
-        collector = plugins.collectors[spec.command]
-        if options.role in spec.roles and options.role in collector.roles:
-            items[name] = Item(name, collector, spec.parameters, spec.ticks_s)
-    return items
+
+def _read_file(path: Path, plugins: PluginSet) -> list[PropertySpec]:
+    # A guest mostly has no such file, and starts faster without the rules' modules.
+    from vmm.rules.properties import check_properties
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(
+            f"{path}: cannot be read: {exc}.", next_step="make it a readable UTF-8 text"
+        ) from exc
+    specs, findings = check_properties(text, str(path), plugins.collectors)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors and not plugins.problems:
+        raise FindingsError(errors)
+    for (
+        finding
+    ) in errors:  # a plugin that cannot be loaded on this machine takes only its own properties along
+        log.error("%s", finding)
+    return list(specs.values())
