@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from vmm.cluster.columns import ValueRefused
 from vmm.cluster.model import Client, Guest, Host
 from vmm.cluster.states import ALIVE, COMING, LEAVING
-from vmm.cluster.columns import ValueRefused
 from vmm.cluster.tables import Table
 from vmm.decide import placement
 from vmm.decide.rulebook import Rules
