@@ -26,13 +26,16 @@ _LEAST = 1e-12
 class Exchange:
     """The changing side of the search; `counts` and `moved` are the result at any time."""
 
-    def __init__(self, state: State, limit: int | None, move_price: float, seed: int) -> None:
+    def __init__(
+        self, state: State, limit: int | None, move_price: float, seed: int, partners: int = PARTNERS
+    ) -> None:
         p = self.problem = state.problem
+        self.partners = partners
         self.limit = limit
         self.move_price = move_price
         self.n = state.n_online
         self.rng = np.random.default_rng(seed)
-        self._noise = self.rng.gumbel(size=_NOISE)
+        self._noise: Floats = np.empty(0)
         pad = ((0, 0), (0, 1))  # kind T: no guest, nothing needed
         self._amount = np.pad(p.amount, pad)
         self._need = np.pad(p.need, pad)
@@ -143,14 +146,16 @@ class Exchange:
     def _draw(self, size: int) -> Floats:
         if size > _NOISE:
             return self.rng.gumbel(size=size)
+        if not len(self._noise):
+            self._noise = self.rng.gumbel(size=_NOISE)
         at = int(self.rng.integers(0, _NOISE - size + 1))
         return self._noise[at : at + size]
 
     def _partners(self, host: int) -> Ints:
         others = self.hosts[self.hosts != host]
-        if len(others) <= PARTNERS:
+        if len(others) <= self.partners:
             return others
-        return np.sort(self.rng.choice(others, PARTNERS, replace=False))
+        return np.asarray(np.sort(self.rng.choice(others, self.partners, replace=False)), dtype=np.int64)
 
     def _kinds_at(self, host: int) -> Ints:
         return np.flatnonzero((self.counts[:, host] > 0) & self._plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,10 @@ def end_states(problem: Problem, limit: int | None) -> EndStates | None:
     Only for problems whose score is deviations and fixed prices (no tags, no ceilings).
     """
     p = problem
-    limit = int(p.counts.sum()) if limit is None else limit
+    guests = int(p.counts.sum())
+    limit = guests if limit is None else min(limit, guests)
+    if _estimate(p, guests, limit) > _MOST * 20:
+        return None
     states = np.zeros((1, 0), dtype=np.int64)  # index of each kind's distribution
     moved = np.zeros(1, dtype=np.int64)
     value = p.value[None]
@@ -66,6 +70,14 @@ def end_states(problem: Problem, limit: int | None) -> EndStates | None:
     chosen = np.array(keep, dtype=np.int64)
     counts = np.stack([options[k][states[chosen, k]] for k in range(p.kinds)], axis=1)
     return EndStates(counts, moved[chosen], score[chosen])
+
+
+def _estimate(p: Problem, guests: int, limit: int) -> int:
+    """Upper bound on the end states: by kinds, or by which guests move where, whichever is less."""
+    units = p.counts.sum(axis=1).tolist()
+    by_kind = math.prod(math.comb(u + p.hosts - 1, p.hosts - 1) for u in units)
+    by_move = sum(math.comb(guests, j) * (p.hosts - 1) ** j for j in range(min(limit, 8) + 1))
+    return by_kind if limit > 8 else min(by_kind, by_move)
 
 
 def _distributions(units: int, hosts: Ints, now: Ints, limit: int) -> Ints | None:

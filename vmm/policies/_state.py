@@ -29,6 +29,7 @@ class State:
         more = self.counts - p.counts
         self.room = p.room - p.need @ more
         self.n_online = max(float(p.online.sum()), 1.0)
+        self._all_online = bool(p.online.all())
         self.y = p.value + p.scale * (p.amount @ more)
         self._recentre()
         self._caps = [cap.value + cap.scale * (cap.amount @ more) for cap in p.caps]
@@ -39,6 +40,8 @@ class State:
         self._free_mib = p.free_mib - p.need[0] @ more
         self._overfull = bool(((self._free_mib < 0) & (p.online > 0)).any())
         self._guests = self.counts.sum(axis=0) + p.fixed_counts
+        tagged = len(self._apart) or len(self._near) or len(self._wide)
+        self._plain = not tagged and not p.caps and not self._overfull
         self._open = np.where(p.reach, p.price, INF)
         self.arrive = np.empty((p.kinds, p.hosts))
         self.leave = np.empty((p.kinds, p.hosts))
@@ -99,10 +102,33 @@ class State:
 
     def move(self, kind: int, source: int, target: int) -> None:
         """Carry out a move; the caller has made sure that it is allowed."""
+        if self._plain:
+            self._move_plain(kind, source, target)
+            return
         self._change(kind, source, -1)
         self._change(kind, target, 1)
         self._recentre()
         self.refresh(np.array([source, target]))
+
+    def _move_plain(self, kind: int, source: int, target: int) -> None:
+        """The same when only deviations, fixed prices and room matter: this is the inner loop of planning."""
+        p = self.problem
+        amount, need = p.amount[:, kind], p.need[:, kind]
+        self.counts[kind, source] -= 1
+        self.counts[kind, target] += 1
+        self.y[:, source] -= amount * p.scale[:, source]
+        self.y[:, target] += amount * p.scale[:, target]
+        self._recentre()
+        self.room[:, source] += need
+        self.room[:, target] -= need
+        for host in (source, target):
+            column = self._open[:, host].copy()
+            for needs, room in zip(p.need, self.room[:, host].tolist(), strict=True):
+                column[needs > max(room, 0.0) + SLACK] = INF
+            self.arrive[:, host] = column
+        self.leave[kind, target] = -p.price[kind, target]
+        if self.counts[kind, source] == 0:
+            self.leave[kind, source] = INF
 
     def add(self, kind: int, host: int, units: int = 1) -> None:
         """Start (or, with -1, take away) a unit of a kind on a host."""
@@ -127,8 +153,8 @@ class State:
             value[host] += by * cap.amount[kind] * cap.scale[host]
 
     def _recentre(self) -> None:
-        online = self.problem.online
-        self.y -= (self.y.sum(axis=1) / self.n_online)[:, None] * online
+        mean = self.y.sum(axis=1, keepdims=True) / self.n_online
+        self.y -= mean if self._all_online else mean * self.problem.online
         self.variance: Floats = np.einsum("kn,kn->k", self.y, self.y) / self.n_online
 
     def refresh(self, hosts: Ints) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from vmm.policies._descent import Move
 from vmm.policies._order import replay
 from vmm.policies._problem import Problem
-from vmm.policies.model import Guest
+from vmm.policies.model import Cluster, Guest, HostState
 from vmm.policies.plan import Action, Kind, Limits, migration_seconds
-from vmm.policies.schedule import grouped
+from vmm.policies.schedule import Step, group_numbers
 
 
 def migrations(problem: Problem, moves: Sequence[Move], limits: Limits) -> tuple[Action, ...]:
@@ -30,24 +30,25 @@ def migrations(problem: Problem, moves: Sequence[Move], limits: Limits) -> tuple
             there[kind, host].append(guest)
     for queue in there.values():
         queue.reverse()
-    online = (problem.online > 0).tolist()
-    actions = []
-    for (kind, source, target), score in zip(moves, scores, strict=True):
+    steps: list[Step] = []
+    for kind, source, target in moves:
         guest = there[kind, source].pop()
         if (kind, target) in wanted:
             there[kind, target].insert(0, guest)
-        live = online[source]
-        data_mib = (guest.memory_mib if live else 0.0) + (guest.disk_mib if guest.disk_local else 0.0)
-        actions.append(
-            Action(
-                Kind.MIGRATE if live else Kind.START,
-                guest.name,
-                cluster.hosts[source].name,
-                cluster.hosts[target].name,
-                data_mib,
-                migration_seconds(data_mib, limits),
-                0,
-                score,
-            )
-        )
-    return grouped(cluster, actions, limits)
+        steps.append((guest, cluster.hosts[source].name, cluster.hosts[target].name))
+    groups = group_numbers(cluster, steps, limits)
+    return tuple(
+        _migration(cluster, step, score, group, limits)
+        for step, score, group in zip(steps, scores, groups, strict=True)
+    )
+
+
+def _migration(cluster: Cluster, step: Step, score: float, group: int, limits: Limits) -> Action:
+    guest, source, target = step
+    assert guest is not None
+    live = cluster.host_by_name[source].state is not HostState.OFFLINE
+    data_mib = (guest.memory_mib if live else 0.0) + (guest.disk_mib if guest.disk_local else 0.0)
+    kind = Kind.MIGRATE if live else Kind.START
+    return Action(
+        kind, guest.name, source, target, data_mib, migration_seconds(data_mib, limits), group, score
+    )

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from vmm.policies._descent import Move, Stop, descend
 from vmm.policies._exchange import PARTNERS, Exchange
 from vmm.policies._exhaustive import end_states
@@ -36,8 +34,10 @@ _STEP_S, _CANDIDATE_S = 110e-6, 11e-9
 """Nominal time of one exchange step and of one number in it. Only these turn a budget in s into steps, so
 that a plan depends on the budget but not on how fast the machine was today."""
 _BUDGET_PART = 0.7
-_FEWER = 0.95
-"""Part of the descent's moves that a plan from exchanges may have."""
+_PARTS = (0.8, 0.65, 0.5, 0.9, 1.0)
+"""Parts of the descent from which exchanges start, the most promising first."""
+_FEW_PARTNERS = 24
+_EQUAL = 1e-12
 _MOVE_PRICE = 3e-4
 """Part of the score that a move has to gain in a deep search without a limit on moves."""
 _SMALL, _SMALL_STEPS = 14, 300
@@ -145,9 +145,12 @@ def _search(problem: Problem, state: State, before: float, search: Search, watch
     if search.swaps:
         exchange.move_price = 0.0 if search.max_moves is not None else _MOVE_PRICE * before
         anneal(exchange, _steps(exchange, search.budget_s or _DEEP_S), watch)
-    else:
-        _polish(exchange)
-    return _best(problem, exchange.counts, descent, search.max_moves)
+        return _best(problem, exchange.counts, descent, search.max_moves)
+    limit = search.max_moves or 0
+    exchange = _improved(problem, descent, _PARTS[0], after, search, limit)
+    end = State(problem, exchange.counts)
+    descend(end, Stop(limit - exchange.moved))
+    return _best(problem, end.counts, descent, limit)
 
 
 def _proven(problem: Problem, limit: int | None) -> list[Move] | None:
@@ -163,42 +166,39 @@ def _proven(problem: Problem, limit: int | None) -> list[Move] | None:
 
 
 def _fewer(problem: Problem, descent: list[Move], reference: float, search: Search) -> list[Move]:
-    """A plan with fewer moves than the descent that scores no worse and leaves nothing worth moving."""
-    ends = end_states(problem, len(descent)) if _plain(problem) else None
-    if ends is not None:
+    """A plan with no more moves than the descent that scores no worse, and after which none is worth making.
+
+    The descent's first moves are its best: from a part of them, exchanges need fewer moves for the rest.
+    """
+    if _plain(problem) and (ends := end_states(problem, len(descent))) is not None:
         for counts, score in zip(ends.counts, ends.score, strict=True):
-            if score + problem.constant <= reference + 1e-12 and _settled(problem, counts):
+            if score + problem.constant <= reference + _EQUAL and _settled(problem, counts):
                 moves = ordered(problem, moves_between(problem, counts))
                 if moves is not None and len(moves) <= len(descent):
                     return moves
         return descent
-    best = descent
-    small = problem.hosts <= _SMALL
-    count = len(descent) - 1 if small else int(len(descent) * _FEWER)
-    while 0 < count < len(best):
-        exchange = Exchange(_after(problem, descent[:count]), count, 0.0, search.seed)
-        _polish(exchange)
-        counts = exchange.counts
-        if not exchange.score() + problem.constant <= reference and _plain(problem):
-            if small:
-                break
-            counts = _topped_up(problem, counts, len(descent))
-        moves = _legal(problem, counts, descent)
-        scores = replay(problem, moves) if moves else None
-        if not (moves and scores and len(moves) <= len(descent)):
-            break
-        if scores[-1] > reference + 1e-12 or not _settled(problem, counts):
-            break
-        best, count = moves, (len(moves) - 1 if small else 0)
-    return best
+    for part in _PARTS:
+        end = State(problem, _improved(problem, descent, part, reference, search, len(descent)).counts)
+        descend(end, _GANETI_STOP)
+        if end.score() > reference + _EQUAL:
+            continue
+        moves = _sequence(problem, end.counts, descent)
+        if moves is not None and len(moves) <= len(descent):
+            return moves
+    return descent
 
 
-def _topped_up(problem: Problem, counts: Ints, limit: int) -> Ints:
-    """More single moves from an end state, up to a number of moves in all."""
-    state = State(problem, counts)
-    moved = int(np.maximum(0, problem.counts - counts).sum())
-    descend(state, Stop(limit - moved))
-    return state.counts
+def _improved(
+    problem: Problem, descent: list[Move], part: float, reference: float, search: Search, limit: int
+) -> Exchange:
+    """Exchanges from a part of the descent; a further move must gain what the rest gain on average."""
+    start = _after(problem, descent[: int(part * len(descent))])
+    gain = start.score() - reference
+    exchange = Exchange(start, limit, 0.0, search.seed, _FEW_PARTNERS)
+    if search.max_moves is None or problem.hosts > _SMALL:
+        exchange.move_price = gain / max(len(descent) - exchange.moved, 1)
+    _polish(exchange)
+    return exchange
 
 
 def _settled(problem: Problem, counts: Ints) -> bool:
@@ -217,20 +217,19 @@ def _after(problem: Problem, moves: Sequence[Move]) -> State:
     return State(problem, counts)
 
 
-def _legal(problem: Problem, counts: Ints, known: Sequence[Move]) -> list[Move] | None:
+def _sequence(problem: Problem, counts: Ints, known: Sequence[Move]) -> list[Move] | None:
+    """A legal sequence to an end state: the known moves in their order if that will do, else best first."""
     moves = moves_between(problem, counts, known)
-    return ordered(problem, moves)
+    return moves if replay(problem, moves) is not None else ordered(problem, moves)
 
 
 def _best(problem: Problem, counts: Ints, descent: list[Move], limit: int | None) -> list[Move]:
-    """The end state's moves if they can be ordered within the limit and gain more than the descent."""
-    moves = _legal(problem, counts, descent)
-    if moves is None or (limit is not None and len(moves) > limit):
+    """The moves to an end state if it can be reached within the limit and beats the descent."""
+    moves = _sequence(problem, counts, descent)
+    if not moves or (limit is not None and len(moves) > limit):
         return descent
     new, old = replay(problem, moves), replay(problem, descent)
-    if not new or (old and old[-1] < new[-1] - 1e-12):
-        return descent
-    return moves
+    return moves if new and (not old or new[-1] <= old[-1] + _EQUAL) else descent
 
 
 def _polish(exchange: Exchange) -> None:
@@ -240,7 +239,7 @@ def _polish(exchange: Exchange) -> None:
         anneal(exchange, _SMALL_STEPS, None)
         return
     tried: set[int] = set()
-    for _ in range(max(12, hosts // 3)):
+    for _ in range(max(20, hosts // 4)):
         worst = exchange.worst()
         worst[list(tried)] = -1.0
         host = int(worst.argmax())
@@ -265,7 +264,7 @@ def anneal(exchange: Exchange, steps: int, watch: _Watch | None) -> None:
     for i in range(steps):
         if watch is not None and watch.over():
             break
-        if exchange.step(int(hosts[order[i]]), hot * _COOLING ** (i / steps)) and worth() < best - 1e-12:
+        if exchange.step(int(hosts[order[i]]), hot * _COOLING ** (i / steps)) and worth() < best - _EQUAL:
             best, length = worth(), len(exchange.log)
     exchange.rewind(length)
     idle = 0

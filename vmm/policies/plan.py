@@ -7,8 +7,8 @@ plan's objective and hold when the actions are carried out in order.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vmm.policies.errors import BadRequest
@@ -161,8 +161,3 @@ class Plan:
 def migration_seconds(data_mib: float, limits: Limits) -> float:
     """Expected time of one migration in s."""
     return limits.overhead_s + data_mib * limits.dirty_factor / limits.bandwidth_mib_s
-
-
-def numbered(actions: Iterable[Action], groups: Sequence[int]) -> tuple[Action, ...]:
-    """The actions with their parallel group numbers."""
-    return tuple(replace(a, group=g) for a, g in zip(actions, groups, strict=True))
