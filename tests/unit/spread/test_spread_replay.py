@@ -87,6 +87,8 @@ class Conn:
         self.socket = socket.create_connection((host, int(port)))
         self.received = b""
         self.ended = False
+        self.lacking = False
+        """Whether the last wait for recorded bytes was in vain."""
 
     def send(self, data: bytes) -> None:
         try:
@@ -159,9 +161,12 @@ def replay(tape: Tape, daemon: EmbeddedDaemon, known: set[str]) -> Iterator[tupl
             conn.send(as_named(step.data, tape.received(step.conn), conn.received))
         elif step.direction == "d2c":
             wanted[step.conn] += len(step.data)
-            conn.read(wanted[step.conn], 0.01 if step.conn in known else 2.0)
+            wait_s = (0.005 if conn.lacking else 0.1) if step.conn in known else 5.0
+            conn.read(wanted[step.conn], wait_s)
+            conn.lacking = len(conn.received) < wanted[step.conn]
         elif tape.ended(step.conn) and any(word in step.label for word in ("EOF", "reset")):
-            conn.read(1 << 30, 0.02 if step.conn in known else 2.0)
+            _, lost, _ = DIFFERENCES.get((tape.name, step.conn), ("", [], []))
+            conn.read(1 << 30, 0.05 if "end" in lost else 5.0)
         if number == last[step.conn]:
             if not conn.ended:
                 conn.read(1 << 30, 0.05 if step.conn in known else 0.005)
