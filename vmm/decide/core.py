@@ -49,7 +49,7 @@ class Core:
 
     def _adopt(self, files: object, what: str) -> None:
         texts = files if isinstance(files, dict) else {}
-        if texts == dict(self.rules.files):
+        if {name: texts.get(name, "") for name in self.rules.files} == dict(self.rules.files):
             return
         rules, findings = check_rules(texts)
         if rules is None:

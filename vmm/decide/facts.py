@@ -14,9 +14,6 @@ from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
 from vmm.messages.structs import Report, Value
 
-HELD_REASONS = ("JobHeld", "Dependency", "BeginTime", "JobArrayTaskLimit", "AssocGrp", "QOS")
-"""A pending job with one of these reasons (Slurm's words) would not start on a new guest either."""
-
 
 def take_report(state: State, rules: Rules, client: Client, report: Report) -> bool:
     """Store the values; True when facts about hosts, guests or jobs may have changed."""
@@ -156,8 +153,8 @@ def _take_jobs(state: State, rows: list[Any]) -> None:
 
 
 def _job_state(row: dict[str, Any]) -> str:
-    held = str(row.get("reason", "")).startswith(HELD_REASONS)
-    return "held" if row["state"] == "pending" and held else str(row["state"])
+    """A held job would not start on a new guest either, so it is no demand."""
+    return "held" if row["state"] == "pending" and row.get("held") else str(row["state"])
 
 
 def _take_nodes(state: State, rows: list[Any]) -> None:

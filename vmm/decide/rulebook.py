@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from vmm.cluster.profiles import Entitlements, check_entitlements
+from vmm.decide.catalogue import CATALOGUE, decode_catalogue
 from vmm.ini import Finding, FindingsError
 from vmm.rules import PropertySpec, RuleBook, Schema, check_properties, check_triggers, default_schema
 
@@ -49,13 +50,17 @@ class Rules:
 
 
 def check_rules(files: Mapping[str, str], folder: str = "") -> tuple[Rules | None, list[Finding]]:
-    """Compile the four files (missing ones count as empty). Findings include warnings; None on errors."""
+    """Compile the four files (missing ones count as empty), with the catalogue of collectors beside them.
+
+    Findings include warnings; None instead of rules when there are errors.
+    """
 
     def path(name: str) -> str:
         return f"{folder}/{name}" if folder else name
 
     texts = {name: files.get(name, "") for name in FILES}
-    properties, findings = check_properties(texts["properties.ini"], path("properties.ini"), None)
+    collectors = decode_catalogue(files.get(CATALOGUE, ""))
+    properties, findings = check_properties(texts["properties.ini"], path("properties.ini"), collectors)
     schema = default_schema().with_properties(properties)
     book, found = check_triggers(texts["triggers.ini"], path("triggers.ini"), schema)
     findings += found
@@ -65,7 +70,8 @@ def check_rules(files: Mapping[str, str], folder: str = "") -> tuple[Rules | Non
     findings += found
     if book is None or any(f.severity == "error" for f in findings):
         return None, findings
-    return Rules(book, properties, entitlements, schema, texts), findings
+    kept = {**texts, CATALOGUE: files.get(CATALOGUE, "")}
+    return Rules(book, properties, entitlements, schema, kept), findings
 
 
 def compile_rules(files: Mapping[str, str]) -> Rules:

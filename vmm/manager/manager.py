@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vmm import __version__
 from vmm.config import Settings
+from vmm.decide.catalogue import CATALOGUE, encode_catalogue
 from vmm.decide.events import Entry, Started
 from vmm.decide.outputs import Note
 from vmm.decide.rulebook import FILES, check_rules
@@ -31,6 +32,7 @@ from vmm.manager.watch import TriggerWatch
 from vmm.messages import keys
 from vmm.messages.bus import SpreadBus, bus_name
 from vmm.messages.structs import Intent
+from vmm.plugins.manager import load_plugins
 
 log = logging.getLogger("vmm.manager")
 
@@ -206,6 +208,10 @@ def read_rules(folder: Path) -> tuple[dict[str, str], list[Finding]]:
         path = folder / name
         if path.exists():
             files[name] = path.read_text(encoding="utf-8")
+    plugins = load_plugins()
+    for problem in plugins.problems:
+        log.warning("plugin: %s", problem)
+    files[CATALOGUE] = encode_catalogue(plugins.collectors)
     rules, findings = check_rules(files, str(folder))
     if rules is None:
         raise FindingsError(findings)

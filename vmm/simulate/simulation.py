@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 
+from vmm.decide.catalogue import CATALOGUE, encode_catalogue
 from vmm.decide.core import Core
 from vmm.decide.events import (
     Answered,
@@ -24,9 +25,17 @@ from vmm.decide.outputs import Note, Output, Send
 from vmm.errors import CommandFailed
 from vmm.messages.bus import shard_of
 from vmm.messages.structs import Beat, Command, Hello, Report, Result, Value
+from vmm.plugins.manager import load_plugins
 from vmm.simulate.cluster import Executor, Faults, SimBatch, SimGuest, SimHost, SimJob, SimNode
 
 BATCH_CLIENT = "batch"
+
+
+@cache
+def _builtin_catalogue() -> str:
+    return encode_catalogue(load_plugins().collectors)
+
+
 _LATENCY_S = 0.02
 
 
@@ -59,7 +68,7 @@ class Simulation:
         self.entries: list[Entry] = []
         self.notes: list[Note] = []
         self.now_s = 0.0
-        self._files, self._settings = dict(files), dict(settings or {})
+        self._files, self._settings = {CATALOGUE: _builtin_catalogue(), **files}, dict(settings or {})
         self._boot_s, self._create_s, self._report_s, self._tick_s = boot_s, create_s, report_s, tick_s
         self._executor = Executor(self.hosts, self.batch, self.faults)
         self._random = random.Random(seed)
@@ -174,11 +183,12 @@ class Simulation:
         if host is not None:
             if not host.up:
                 return
-            values: dict[str, Value] = {"host": host.facts(), "guests": host.rows()}
+            values: dict[str, Value] = {"host_facts": host.facts(), "host_guests": host.rows()}
         elif self.faults.batch_down:
             return
         else:
-            values = {"jobs": self.batch.job_rows(self.now_s), "nodes": self.batch.node_rows()}
+            jobs, nodes = self.batch.job_rows(self.now_s), self.batch.node_rows()
+            values = {"batch_jobs": jobs, "batch_nodes": nodes}
         self._seq[name] = self._seq.get(name, -1) + 1
         self.emit(Reported(name, Report(1, self._seq[name], values)))
 
