@@ -42,7 +42,8 @@ class Watcher(NamedTuple):
 class Table:
     """Subjects of one kind (rows) and their properties (columns).
 
-    Row numbers are internal: a removed subject's row is reused. `names()` keeps the order of arrival.
+    Row numbers are internal: a removed subject's row is reused. `names()` keeps the order of arrival, and
+    `arrivals` numbers the rows by it.
     """
 
     def __init__(self, kind: str) -> None:
@@ -50,12 +51,14 @@ class Table:
         self.rows: dict[str, int] = {}
         self.columns: dict[str, Column] = {}
         self.row_names: list[str | None] = []
+        self.arrivals: list[int] = []
+        self._arrived = 0
         self.free: list[int] = []
         self.watchers: tuple[Watcher, ...] = ()
         self._expiries: list[tuple[float, str, int]] = []
 
     def declare(self, column: str, *, type: str, unit: str = "", max_age_s: float = inf) -> Column:
-        """Create the column, or change unit and age limit of one of the same type. A new type starts empty."""
+        """Create the column, or change unit and age limit of one of the same type; a new type empties it."""
         col = self.columns.get(column)
         if col is not None and col.type == type:
             col.unit = unit
@@ -81,9 +84,12 @@ class Table:
         else:
             row = len(self.row_names)
             self.row_names.append(name)
+            self.arrivals.append(0)
             for col in self.columns.values():
                 col.grow(row + 1)
         self.rows[name] = row
+        self.arrivals[row] = self._arrived
+        self._arrived += 1
         for col in self.columns.values():
             col.unknown += 1
         for watcher in self.watchers:
@@ -192,7 +198,7 @@ class Table:
                 heapq.heappush(queue, (due_s, column, row))
 
     def next_expiry_s(self) -> float | None:
-        """No reading expires before or at this time; it may be early, since refreshed readings are found late."""
+        """No reading expires before this time or at it; it may be early when readings were refreshed."""
         return self._expiries[0][0] if self._expiries else None
 
     def dump(self) -> dict[str, Any]:

@@ -1,7 +1,13 @@
-"""The rule language: INI files to properties and triggers, evaluated and explained. Pure: no I/O, no clock."""
+"""The rule language: INI files in, firings out. Pure: no I/O, no clock, no threads.
+
+`load_properties` and `load_triggers` read the files; `Engine` evaluates the rules over a
+`vmm.cluster.tables.World` and explains itself.
+"""
 
 from vmm.rules.engine import Engine
-from vmm.rules.explain import Explanation
+from vmm.rules.errors import ExpressionError, RuleError
+from vmm.rules.explain import ExplainNode, Explanation
+from vmm.rules.gates import Gate
 from vmm.rules.properties import (
     CollectorInfo,
     CollectorLike,
@@ -11,20 +17,27 @@ from vmm.rules.properties import (
 )
 from vmm.rules.results import Call, Firing, Transition
 from vmm.rules.rule import Diff, Rule, RuleBook
-from vmm.rules.schema import Schema, default_schema
+from vmm.rules.schema import ColumnSpec, Operation, Parameter, Schema, default_schema
 from vmm.rules.triggers import check_triggers, load_triggers
 
 __all__ = [
     "Call",
     "CollectorInfo",
     "CollectorLike",
+    "ColumnSpec",
     "Diff",
     "Engine",
+    "ExplainNode",
     "Explanation",
+    "ExpressionError",
     "Firing",
+    "Gate",
+    "Operation",
+    "Parameter",
     "PropertySpec",
     "Rule",
     "RuleBook",
+    "RuleError",
     "Schema",
     "Transition",
     "check_properties",

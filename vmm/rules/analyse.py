@@ -11,7 +11,7 @@ from vmm.rules import nodes as n
 from vmm.rules.errors import ExpressionError
 from vmm.rules.loops import Comprehensions, mapping_kind
 from vmm.rules.schema import PLURALS, ColumnSpec, Schema
-from vmm.rules.syntax import parse_expression
+from vmm.rules.syntax import parse_expression, source_of
 
 _COMPARE = {
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
@@ -24,15 +24,20 @@ FUNCTIONS = (
 
 
 def analyse(text: str, schema: Schema, each: str | None) -> n.Node:
-    """The typed tree of a braced condition; `each` is the kind of the rule's subject. Raises ExpressionError."""
-    return Analyser(schema, each).condition(parse_expression(text))
+    """The typed tree of a braced condition; `each` is the kind of the rule's subject.
+
+    Raises ExpressionError.
+    """
+    tree, source = parse_expression(text)
+    return Analyser(schema, each, source).condition(tree)
 
 
 class Analyser:
     """Holds the names in scope while one expression is read."""
 
-    def __init__(self, schema: Schema, each: str | None) -> None:
+    def __init__(self, schema: Schema, each: str | None, source: str) -> None:
         self.schema = schema
+        self.source = source
         self.each = each
         self.scope: dict[str, n.Node] = {}
         if each is not None:
@@ -53,7 +58,7 @@ class Analyser:
     def expression(self, tree: ast.expr) -> n.Node:
         """Any expression. Raises ExpressionError."""
         node = self._expression(tree)
-        return replace(node, text=ast.unparse(tree), line=getattr(tree, "lineno", 1))
+        return replace(node, text=self.text(tree), line=getattr(tree, "lineno", 1))
 
     def _expression(self, tree: ast.expr) -> n.Node:
         match tree:
@@ -84,8 +89,11 @@ class Analyser:
             case ast.Call():
                 return self._call(tree)
         raise self.error(
-            tree, f"{ast.unparse(tree)!r} cannot stand here.", "Use it within any(...), all(...), count(...)."
+            tree, f"{self.text(tree)!r} cannot stand here.", "Use it within any(...), all(...), count(...)."
         )
+
+    def text(self, tree: ast.AST) -> str:
+        return source_of(tree, self.source)
 
     def error(self, tree: ast.AST, message: str, suggestion: str = "") -> ExpressionError:
         return ExpressionError(message, getattr(tree, "lineno", 1), suggestion)
@@ -173,7 +181,8 @@ class Analyser:
         for op, right in zip(tree.ops, tree.comparators, strict=True):
             if isinstance(op, ast.In | ast.NotIn):
                 part = self._membership(tree, self.value(left), right)
-                parts.append(n.Not(type="bool", operand=part, text=ast.unparse(tree)) if isinstance(op, ast.NotIn) else part)
+                negated = n.Not(type="bool", operand=part, text=self.text(tree))
+                parts.append(negated if isinstance(op, ast.NotIn) else part)
             else:
                 parts.append(self._pair(tree, _COMPARE[type(op)], self.value(left), self.value(right)))
             left = right
@@ -255,7 +264,7 @@ class Analyser:
         if isinstance(tree.func, ast.Attribute):
             return self._method(tree, tree.func)
         if not isinstance(tree.func, ast.Name):
-            raise self.error(tree, f"{ast.unparse(tree.func)} cannot be called.")
+            raise self.error(tree, f"{self.text(tree.func)} cannot be called.")
         name = tree.func.id
         if name not in FUNCTIONS:
             raise self.error(tree, f"there is no function {name!r}.", suggest(name, FUNCTIONS))
@@ -272,7 +281,7 @@ class Analyser:
             if name == "known":
                 return n.Known(type="bool", operand=node)
             if not isinstance(node, n.ColumnRead):
-                raise self.error(tree, f"age needs a column, {node.text!r} is none.", "Write age(host.state).")
+                raise self.error(tree, f"age needs a column, not {node.text!r}.", "Write age(host.state).")
             return n.Age(type="float", unit="s", column=node)
         args = tuple(self.value(a) for a in tree.args)
         for arg in args:
@@ -290,7 +299,8 @@ class Analyser:
             if len(args) == 2 and not isinstance(args[1], n.Const):
                 raise self.error(tree, "round's number of digits is a plain number.")
             type_ = "float" if len(args) == 2 and args[0].type == "float" else "int"
-            return n.Func(type="any" if args[0].type == "any" else type_, name=name, args=args, unit=args[0].unit)
+            type_ = "any" if args[0].type == "any" else type_
+            return n.Func(type=type_, name=name, args=args, unit=args[0].unit)
         types = {a.type for a in args}
         type_ = "any" if "any" in types else "float" if "float" in types else "int"
         return n.Func(type=type_, name=name, args=args, unit=args[0].unit)
@@ -305,12 +315,14 @@ class Analyser:
             raise self.error(tree, "`sender` is for cmd.", "A condition only reads.")
         if mapping_kind(func.value) is not None:
             raise self.error(
-                tree, f"{ast.unparse(tree)} is not a condition or value.", "Loop over it within any(...)."
+                tree, f"{self.text(tree)} is not a condition or value.", "Loop over it within any(...)."
             )
         base = self.value(func.value)
         if func.attr not in ("startswith", "endswith") or base.type not in ("str", "any"):
             raise self.error(
-                tree, f"{base.text!r} has no method {func.attr!r}.", suggest(func.attr, ("startswith", "endswith"))
+                tree,
+                f"{base.text!r} has no method {func.attr!r}.",
+                suggest(func.attr, ("startswith", "endswith")),
             )
         if len(tree.args) != 1 or tree.keywords:
             raise self.error(tree, f"{func.attr} takes one text.")

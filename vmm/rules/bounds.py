@@ -89,7 +89,7 @@ def between(lo: float, hi: float) -> Any:
 
 
 def compare(op: str, left: Any, right: Any) -> bool | None:
-    """Any two values, either of which may be unknown or within bounds. Values that do not compare: unknown."""
+    """Any two values, which may be unknown or within bounds. Values that do not compare: unknown."""
     if left is None or right is None:
         return None
     if type(left) is Between or type(right) is Between:
@@ -145,7 +145,8 @@ def finite(value: Any) -> Any:
 def exact_sum(values: list[Any], floats: bool) -> int | float | None:
     """The sum, rounded once at the end: the same in whatever order. Unknown when it overflows."""
     if not floats:
-        return sum(values)
+        total: int | float = sum(values)
+        return total
     try:
         return math.fsum(values)
     except OverflowError:

@@ -26,14 +26,16 @@ class CallSpec:
 
 def analyse_calls(text: str, schema: Schema, each: str | None) -> tuple[CallSpec, ...]:
     """The typed commands of a braced `cmd`. Raises ExpressionError."""
-    return tuple(_call(tree, schema, Analyser(schema, each)) for tree in parse_calls(text))
+    trees, source = parse_calls(text)
+    return tuple(_call(tree, schema, Analyser(schema, each, source)) for tree in trees)
 
 
 def _call(tree: ast.Call, schema: Schema, analyser: Analyser) -> CallSpec:
     func = tree.func
-    if not (isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == "sender"):
+    base = func.value if isinstance(func, ast.Attribute) else None
+    if not (isinstance(func, ast.Attribute) and isinstance(base, ast.Name) and base.id == "sender"):
         raise ExpressionError(
-            f"{ast.unparse(tree)!r} is not a command.", tree.lineno, "Write sender.NAME(...)."
+            f"{analyser.text(tree)!r} is not a command.", tree.lineno, "Write sender.NAME(...)."
         )
     operation = schema.operations.get(func.attr)
     if operation is None:
@@ -43,7 +45,7 @@ def _call(tree: ast.Call, schema: Schema, analyser: Analyser) -> CallSpec:
     args = tuple(
         _argument(operation, _positional(operation, i, tree), a, analyser) for i, a in enumerate(tree.args)
     )
-    kwargs = []
+    kwargs: list[tuple[str, n.Node]] = []
     for keyword in tree.keywords:
         parameter = _named(operation, keyword, len(args))
         if keyword.arg is None or keyword.arg in dict(kwargs):
@@ -56,7 +58,7 @@ def _call(tree: ast.Call, schema: Schema, analyser: Analyser) -> CallSpec:
                 f"sender.{operation.name} needs {parameter.name!r} ({parameter.type}).", tree.lineno,
                 f"Write {signature(operation)}.",
             )  # fmt: skip
-    return CallSpec(operation.name, args, tuple(kwargs), ast.unparse(tree), tree.lineno)
+    return CallSpec(operation.name, args, tuple(kwargs), analyser.text(tree), tree.lineno)
 
 
 def signature(operation: Operation) -> str:

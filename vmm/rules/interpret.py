@@ -52,8 +52,8 @@ class Interpreter:
             case n.Var(name=name):
                 return scope[name]
             case n.Lookup(kind=kind):
-                name = self.subject(node, scope)
-                return name if name in self.world.table(kind) else None
+                subject = self.subject(node, scope)
+                return subject if subject in self.world.table(kind) else None
             case n.Compare(op=op, left=left, right=right):
                 return compare(op, self.value(left, scope), self.value(right, scope))
             case n.And(operands=operands):

@@ -58,7 +58,7 @@ class Comprehensions:
         outer = dict(self.analyser.scope)
         try:
             loops = tuple(self._loop(g) for g in comp.generators)
-            element = self._element(tree, fn, comp.elt)
+            element = self._element(fn, comp.elt)
         finally:
             self.analyser.scope = outer
         if fn == "len":
@@ -69,7 +69,9 @@ class Comprehensions:
             fn = "count"
         if fn == "sum" and isinstance(element, n.Const) and element.value == 1 and element.type == "int":
             fn, element = "count", _TRUE
-        return n.Aggregate(type=self._type(fn, element), unit=element.unit, fn=fn, element=element, loops=loops)
+        return n.Aggregate(
+            type=self._type(fn, element), unit=element.unit, fn=fn, element=element, loops=loops
+        )
 
     @staticmethod
     def _type(fn: str, element: n.Node) -> str:
@@ -81,7 +83,7 @@ class Comprehensions:
             return "float"
         return element.type
 
-    def _element(self, tree: ast.AST, fn: str, elt: ast.expr) -> n.Node:
+    def _element(self, fn: str, elt: ast.expr) -> n.Node:
         if fn in ("any", "all", "count", "len"):
             node = self.analyser.expression(elt)
             return _TRUE if isinstance(node, n.Var | n.RowVar) else node
@@ -107,7 +109,7 @@ class Comprehensions:
         if isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Attribute):
             method, base = iterable.func.attr, iterable.func.value
             if iterable.args or iterable.keywords or method not in ("values", "items", "keys"):
-                raise self.analyser.error(iterable, f"cannot loop over {ast.unparse(iterable)!r}.",
+                raise self.analyser.error(iterable, f"cannot loop over {self.analyser.text(iterable)!r}.",
                                           "Write .values(), .items() or .keys().")  # fmt: skip
         kind = mapping_kind(base)
         if kind is None:
@@ -144,7 +146,8 @@ class Comprehensions:
         found = [t.id for t in names if isinstance(t, ast.Name)]
         if len(found) != count or len(found) != len(names):
             raise self.analyser.error(
-                target, f"this loop binds {count} name{'s' if count > 1 else ''}, not {ast.unparse(target)}."
+                target,
+                f"this loop binds {count} name{'s' if count > 1 else ''}, not {self.analyser.text(target)}.",
             )
         for name in found:
             if name in ("manager", "sender"):

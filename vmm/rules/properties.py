@@ -159,9 +159,7 @@ def _spec(
     wanted = values.get("return_type", given)
     if wanted != given and (given, wanted) not in _FITS:
         line = section.items["return_type"].line
-        message = (
-            f"[{section.name}] return_type: collector {collector.name!r} returns {given}, not {wanted}."
-        )
+        message = f"[{section.name}] return_type: collector {collector.name!r} returns {given}, not {wanted}."
         findings.append(Finding(section.file, line, message, f"Write return_type = {given}."))
     roles = values.get("roles", tuple(collector.roles))
     for role in roles:

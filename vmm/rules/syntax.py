@@ -48,20 +48,22 @@ def unbrace(text: str) -> str:
     return body[1:-1]
 
 
-def parse_expression(text: str) -> ast.expr:
-    """The tree of a braced expression. Raises ExpressionError."""
+def parse_expression(text: str) -> tuple[ast.expr, str]:
+    """The tree of a braced expression, and the source that its positions count in. Raises ExpressionError."""
     inner = unbrace(text)
     # Parentheses let an expression run over several lines without Python's rules of indentation.
-    tree = _parse(f"({inner}\n)", inner, "eval")
+    source = f"({inner}\n)"
+    tree = _parse(source, inner, "eval")
     assert isinstance(tree, ast.Expression)
     _check(tree.body)
-    return tree.body
+    return tree.body, source
 
 
-def parse_calls(text: str) -> list[ast.Call]:
-    """The calls of a braced command: separated by `;` or line ends. Raises ExpressionError."""
+def parse_calls(text: str) -> tuple[list[ast.Call], str]:
+    """The calls of a braced command, parted by `;` or line ends, and their source. Raises ExpressionError."""
     inner = unbrace(text)
-    module = _parse("\n".join(line.strip() for line in inner.split("\n")), inner, "exec")
+    source = "\n".join(line.strip() for line in inner.split("\n"))
+    module = _parse(source, inner, "exec")
     assert isinstance(module, ast.Module)
     calls = []
     for statement in module.body:
@@ -75,7 +77,12 @@ def parse_calls(text: str) -> list[ast.Call]:
         calls.append(statement.value)
     if not calls:
         raise ExpressionError("there is no command between the braces.", 1, "Write { sender.NAME(...) }.")
-    return calls
+    return calls, source
+
+
+def source_of(tree: ast.AST, source: str) -> str:
+    """The node's own text on one line, as it was written."""
+    return " ".join((ast.get_source_segment(source, tree) or ast.unparse(tree)).split())
 
 
 def _parse(source: str, inner: str, mode: str) -> ast.AST:

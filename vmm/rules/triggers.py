@@ -147,7 +147,9 @@ def reads_time(node: Node | None) -> bool:
     return node is not None and any(isinstance(x, Now | Age) for x in walk(node))
 
 
-def _check_times(section: Section, values: dict[str, Any], expr: Node | None, findings: list[Finding]) -> None:
+def _check_times(
+    section: Section, values: dict[str, Any], expr: Node | None, findings: list[Finding]
+) -> None:
     """Combinations of keys that cannot work as the writer thinks."""
 
     def say(key: str, message: str, suggestion: str, severity: str = "error") -> None:

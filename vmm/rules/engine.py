@@ -1,0 +1,295 @@
+"""Evaluates a rule book over a world: what has changed, and what is due, once per step.
+
+Pure: the same calls on equal worlds give the same firings, transitions and state. No clock is read;
+`world.now_s` is the time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vmm.cluster.tables import World
+from vmm.ini import suggest
+from vmm.rules import nodes as n
+from vmm.rules.errors import RuleError
+from vmm.rules.explain import Explanation
+from vmm.rules.results import Firing, Transition
+from vmm.rules.rule import Diff, Rule, RuleBook, diff
+from vmm.rules.runner import Runner
+from vmm.rules.saved import dump_runner, load_runner
+from vmm.rules.verdict import explain_runner
+from vmm.rules.watches import Subscriptions, Watch, reads_of
+
+_SCHEMA = 1
+MAX_TRANSITIONS = 10_000
+
+
+class Engine:
+    """Rules at work on one world. One thread at a time may use engine and world.
+
+    `state` is what `dump_state` gave; rules whose content changed since start anew.
+    """
+
+    def __init__(self, book: RuleBook, world: World, state: Mapping[str, Any] | None = None) -> None:
+        self.book = book
+        self.world = world
+        self.dropped_transitions = 0
+        self._paused: dict[str, str] = {}
+        self._transitions: list[Transition] = []
+        self._build(state)
+
+    # -- building -----------------------------------------------------------------------------------
+
+    def _build(self, state: Mapping[str, Any] | None) -> None:
+        self._runners: list[Runner] = []
+        self._by_name: dict[str, Runner] = {}
+        self._queue: set[int] = set()
+        self._timers: list[tuple[float, int, int]] = []
+        self._stale = False
+        self._subscriptions = Subscriptions(self.world, self.book.schema, self._redeclared)
+        saved = {} if state is None else self._checked(state)
+        for order, rule in enumerate(self.book.ordered()):
+            runner = Runner(rule, order, self.world, self._watching, self._enqueuer(order))
+            self._runners.append(runner)
+            self._by_name[rule.name] = runner
+            if not rule.enabled:
+                continue
+            entry = saved.get(rule.name)
+            if entry is not None and entry["hash"] == rule.content_hash:
+                load_runner(runner, entry)
+            elif rule.ticks_s is not None:
+                runner.next_tick_s = self.world.now_s + rule.ticks_s
+            if runner.next_tick_s is not None:
+                heapq.heappush(self._timers, (runner.next_tick_s, order, -1))
+            self._follow_members(runner)
+            self._follow_updates(runner)
+            self._schedule(runner, runner.instances)
+            self._queue.add(order)
+
+    def _checked(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        if state.get("schema") != _SCHEMA:
+            raise RuleError(
+                f"the rules' state has schema {state.get('schema')!r}, this program reads {_SCHEMA}.",
+                next_step="start from a snapshot of this version, or from the journal's beginning",
+            )
+        self._paused = dict(state["paused"])
+        rules: Mapping[str, Any] = state["rules"]
+        return rules
+
+    def _enqueuer(self, order: int) -> Callable[[], None]:
+        def enqueue() -> None:
+            self._queue.add(order)
+
+        return enqueue
+
+    def _redeclared(self) -> None:
+        self._stale = True
+
+    def _watching(self, node: n.Node, each: str | None, notify: Callable[[], None]) -> Watch:
+        watch = Watch(node, each, self.world, notify)
+        reads = reads_of(node, each)
+        for column in sorted(reads.own):
+            self._subscriptions.on_column(str(each), column, watch.mark)
+        for kind, column in sorted(reads.columns):
+            self._subscriptions.on_column(kind, column, watch.mark_all)
+        for kind in sorted(reads.kinds):
+            self._subscriptions.on_members(kind, watch.mark_members, watch.mark_members)
+        return watch
+
+    def _follow_members(self, runner: Runner) -> None:
+        rule = runner.rule
+        if rule.each is None:
+            return
+
+        def added(row: int, _name: str) -> None:
+            for watch in (runner.expr, runner.until, runner.arguments):
+                if watch is not None:
+                    watch.mark(row)
+
+        def removed(row: int, _name: str) -> None:
+            runner.drop(row, self.world.now_s, self._transitions)
+            for watch in (runner.expr, runner.until, runner.arguments):
+                if watch is not None:
+                    watch.changed.discard(row)
+
+        self._subscriptions.on_members(rule.each, added, removed)
+
+    def _follow_updates(self, runner: Runner) -> None:
+        """`n_of` without ticks counts every report, also of the same value."""
+        if not runner.samples_updates:
+            return
+        rule = runner.rule
+        reads = reads_of(rule.expr, rule.each)
+        for column in sorted(reads.own):
+            self._subscriptions.on_column(str(rule.each), column, runner.touch, touch=True)
+        for kind, column in sorted(reads.columns):
+            self._subscriptions.on_column(kind, column, runner.touch_all, touch=True)
+
+    # -- running ------------------------------------------------------------------------------------
+
+    def step(self) -> list[Firing]:
+        """Evaluate everything that has changed and every timer that is due at `world.now_s`.
+
+        Firings come by priority, then file order, then the subjects' order of arrival.
+        """
+        if self._stale:
+            self._rebuild()
+        now_s = self.world.now_s
+        timers = self._timers
+        if not self._queue and (not timers or timers[0][0] > now_s):
+            return []
+        ticks, woken = self._due(now_s)
+        queue = sorted(self._queue)
+        self._queue.clear()
+        firings: list[Firing] = []
+        everything = self._paused.get("", "")
+        for order in queue:
+            runner = self._runners[order]
+            if not runner.rule.enabled:
+                continue
+            paused = everything or self._paused.get(runner.rule.name, "")
+            rows = woken.get(order, ())
+            firings += runner.run(now_s, order in ticks, rows, paused, self._transitions)
+            self._schedule(runner, runner.examined)
+        self._trim()
+        return firings
+
+    def _due(self, now_s: float) -> tuple[set[int], dict[int, list[int]]]:
+        """Ticks and wakes up to now; queues their runners. Missed ticks are skipped, the grid stays."""
+        ticks: set[int] = set()
+        woken: dict[int, list[int]] = {}
+        timers = self._timers
+        while timers and timers[0][0] <= now_s:
+            due_s, order, row = heapq.heappop(timers)
+            runner = self._runners[order]
+            if row >= 0:
+                instance = runner.instances.get(row)
+                if instance is not None and instance.wake_s == due_s:
+                    woken.setdefault(order, []).append(row)
+                    self._queue.add(order)
+            elif runner.next_tick_s == due_s and runner.rule.ticks_s is not None:
+                missed = (now_s - due_s) // runner.rule.ticks_s
+                runner.next_tick_s = due_s + (missed + 1) * runner.rule.ticks_s
+                if runner.next_tick_s <= now_s:
+                    runner.next_tick_s = now_s + runner.rule.ticks_s
+                heapq.heappush(timers, (runner.next_tick_s, order, -1))
+                ticks.add(order)
+                self._queue.add(order)
+        return ticks, woken
+
+    def _schedule(self, runner: Runner, rows: Any) -> None:
+        for row in rows:
+            instance = runner.instances.get(row)
+            if instance is not None and instance.wake_s is not None:
+                heapq.heappush(self._timers, (instance.wake_s, runner.order, row))
+
+    def next_due_s(self) -> float | None:
+        """When `step` has something to do without any update: at once if something changed, else a timer."""
+        if self._queue or self._stale:
+            return self.world.now_s
+        timers = self._timers
+        while timers:
+            due_s, order, row = timers[0]
+            runner = self._runners[order]
+            if row < 0:
+                return due_s
+            instance = runner.instances.get(row)
+            if instance is not None and instance.wake_s == due_s:
+                return due_s
+            heapq.heappop(timers)
+        return None
+
+    def _trim(self) -> None:
+        excess = len(self._transitions) - MAX_TRANSITIONS
+        if excess > 0:
+            del self._transitions[:excess]
+            self.dropped_transitions += excess
+
+    # -- steering -----------------------------------------------------------------------------------
+
+    def set_running(self, rule: str, subject: str | None, n: int) -> None:
+        """Say how many commands of the rule are under way for the subject; for `mode` and `max_running`.
+
+        Rules and subjects that are gone are passed over: their commands may end later than they.
+        """
+        runner = self._by_name.get(rule)
+        row = None if runner is None else runner.row(subject)
+        if runner is None or row is None:
+            return
+        runner.set_running(row, n)
+
+    def pause(self, rule: str | None = None, reason: str = "paused") -> None:
+        """Let the rule (or all) fire no more; evaluation and timers go on. Raises RuleError."""
+        self._paused["" if rule is None else self._runner(rule).rule.name] = reason or "paused"
+
+    def resume(self, rule: str | None = None) -> None:
+        """Undo `pause` of the same rule (or of all). What has become true meanwhile fires if it still is."""
+        self._paused.pop("" if rule is None else self._runner(rule).rule.name, None)
+        for runner in self._runners:
+            if rule is None or runner.rule.name == rule:
+                runner.recheck.update(row for row, i in runner.instances.items() if i.armed)
+                self._queue.add(runner.order)
+
+    @property
+    def paused(self) -> dict[str, str]:
+        """Rule -> reason; the empty name stands for all rules."""
+        return dict(self._paused)
+
+    def _runner(self, rule: str) -> Runner:
+        runner = self._by_name.get(rule)
+        if runner is None:
+            raise RuleError(f"there is no rule {rule!r}.", next_step=suggest(rule, self._by_name))
+        return runner
+
+    def rule(self, name: str) -> Rule:
+        """Raises RuleError when there is none of the name."""
+        return self._runner(name).rule
+
+    def transitions(self) -> list[Transition]:
+        """State changes since the last call, oldest first; at most MAX_TRANSITIONS are kept."""
+        out, self._transitions = self._transitions, []
+        return out
+
+    def explain(self, rule: str, subject: str | None = None) -> Explanation:
+        """Why the rule fires or not, for one subject where it has `each`. Raises RuleError.
+
+        It reads the world as it is now; call it after `step`.
+        """
+        runner = self._runner(rule)
+        paused = self._paused.get("") or self._paused.get(rule, "")
+        return explain_runner(runner, subject, self.world, paused)
+
+    # -- keeping ------------------------------------------------------------------------------------
+
+    def dump_state(self) -> dict[str, Any]:
+        """Timers, latches, counts, pauses: builtins only, the same for the same history."""
+        return {
+            "schema": _SCHEMA,
+            "paused": dict(sorted(self._paused.items())),
+            "rules": {
+                runner.rule.name: dump_runner(runner)
+                for runner in sorted(self._runners, key=lambda r: r.rule.name)
+                if runner.rule.enabled
+            },
+        }
+
+    def reload(self, book: RuleBook) -> Diff:
+        """Take over new rules; those with the same content keep their timers, changed ones start anew."""
+        changes = diff(self.book, book)
+        state = self.dump_state()
+        state["paused"] = {k: v for k, v in self._paused.items() if not k or k in book.rules}
+        self.close()
+        self.book = book
+        self._build(state)
+        return changes
+
+    def _rebuild(self) -> None:
+        state = self.dump_state()
+        self.close()
+        self._build(state)
+
+    def close(self) -> None:
+        """Take the engine's hooks out of the world's tables."""
+        self._subscriptions.close()

@@ -1,0 +1,118 @@
+"""Puts a runner's memory into words: state, gates, and the earliest moment at which it can fire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vmm.cluster.tables import World
+from vmm.durations import show_duration
+from vmm.ini import suggest
+from vmm.rules.errors import RuleError
+from vmm.rules.explain import Explainer, Explanation
+from vmm.rules.gates import Gate, Instance, blocked_until, gates
+from vmm.rules.interpret import Interpreter
+from vmm.rules.runner import Runner
+
+
+def explain_runner(runner: Runner, subject: str | None, world: World, paused: str) -> Explanation:
+    """The explanation for one subject now. Raises RuleError for a subject that is not there."""
+    rule = runner.rule
+    row = runner.row(subject)
+    if row is None or (rule.each is None) != (subject is None):
+        raise _wrong_subject(runner, subject)
+    interpreter = Interpreter(world)
+    explainer = Explainer(interpreter)
+    scope: dict[str, Any] = {rule.each: subject} if rule.each else {}
+    now_s = world.now_s
+    instance, around = runner.around(row, now_s, paused)
+    found = gates(instance, rule, around)
+    if rule.n_of is not None:
+        hits = instance.history.count(True)
+        waits = f"{rule.n_of.n} true of {rule.n_of.m} evaluations; {hits} now"
+        found.insert(0, Gate("n_of", hits >= rule.n_of.n, waits))
+    if not rule.enabled:
+        found.insert(0, Gate("enabled", False, "enabled = yes"))
+    condition = interpreter.truth(rule.expr, scope)
+    can_fire_s = _earliest(runner, instance, found, condition, now_s)
+    return Explanation(
+        rule.name,
+        subject,
+        instance.state if rule.enabled else "disabled",
+        now_s,
+        condition,
+        explainer.tree(rule.expr, scope),
+        explainer.tree(rule.until, scope) if rule.until is not None else None,
+        tuple(found),
+        can_fire_s,
+        instance.last_s,
+        runner.next_tick_s,
+        _verdict(runner, instance, found, condition, can_fire_s, now_s),
+    )
+
+
+def _wrong_subject(runner: Runner, subject: str | None) -> RuleError:
+    rule = runner.rule
+    if rule.each is None:
+        return RuleError(
+            f"rule {rule.name!r} has no `each`: it knows no {subject!r}.", next_step="leave it out"
+        )
+    names = runner.table.names() if runner.table is not None else []
+    if subject is None:
+        return RuleError(
+            f"rule {rule.name!r} is evaluated for each {rule.each}.",
+            next_step=f"name one: {', '.join(names[:10]) or f'there is no {rule.each} yet'}",
+        )
+    return RuleError(f"there is no {rule.each} {subject!r}.", next_step=suggest(subject, names))
+
+
+def _true_now(runner: Runner, condition: bool | None) -> bool:
+    return condition is True or (condition is None and runner.rule.on_unknown == "fire")
+
+
+def _earliest(
+    runner: Runner, instance: Instance, found: list[Gate], condition: bool | None, now_s: float
+) -> float | None:
+    """The first moment at which it can fire if nothing but time passes."""
+    rule = runner.rule
+    if rule.n_of is None and not _true_now(runner, condition):
+        return None
+    is_open, wake_s = blocked_until(found)
+    if not is_open and wake_s is None:
+        return None
+    ready_s = now_s if wake_s is None else wake_s
+    if instance.armed and rule.on_update_check:
+        return ready_s
+    if runner.next_tick_s is None or rule.ticks_s is None:
+        return None
+    tick_s = runner.next_tick_s
+    if tick_s < ready_s:
+        tick_s += -((tick_s - ready_s) // rule.ticks_s) * rule.ticks_s
+    return tick_s
+
+
+def _verdict(
+    runner: Runner,
+    instance: Instance,
+    found: list[Gate],
+    condition: bool | None,
+    can_fire_s: float | None,
+    now_s: float,
+) -> str:
+    closed = [gate for gate in found if not gate.open]
+    if not runner.rule.enabled:
+        return "The rule is disabled."
+    if condition is False and not instance.latched:
+        return "The condition is false."
+    if condition is None and runner.rule.on_unknown == "hold":
+        return "The condition is unknown: everything stays as it is until it is known."
+    if condition is None and runner.rule.on_unknown == "false":
+        return "The condition is unknown, which counts as false."
+    if closed:
+        text = "Waits: " + "; ".join(f"{gate.name} for {gate.waits_for}" for gate in closed) + "."
+    elif instance.fired and can_fire_s is None:
+        text = "It has fired, and will when the condition becomes true again."
+    else:
+        text = "Nothing stands in the way."
+    if can_fire_s is not None:
+        text += f" Can fire in {show_duration(can_fire_s - now_s)}."
+    return text
