@@ -154,7 +154,7 @@ class Exchange:
     def _partners(self, host: int) -> Ints:
         others = self.hosts[self.hosts != host]
         if len(others) <= self.partners:
-            return others
+            return np.asarray(others)
         return np.asarray(np.sort(self.rng.choice(others, self.partners, replace=False)), dtype=np.int64)
 
     def _kinds_at(self, host: int) -> Ints:

@@ -77,7 +77,7 @@ class Problem:
 
     @property
     def hosts(self) -> int:
-        return len(self.cluster.hosts)
+        return len(self.online)
 
 
 def compile_problem(cluster: Cluster, objective: Objective) -> Problem:
@@ -91,17 +91,31 @@ def compile_problem(cluster: Cluster, objective: Objective) -> Problem:
     flat = kind_of[there] * n + place[there]
     counts = np.bincount(flat, minlength=len(samples) * n).reshape(len(samples), n).astype(np.int64)
     stuck = [i for i in np.flatnonzero(~there).tolist() if place[i] >= 0]
-    return _compile(cluster, objective, kind_of, samples, counts, stuck)
+    return _compile(cluster, cluster.hosts, place, objective, kind_of, samples, counts, stuck)
 
 
-def compile_arrivals(cluster: Cluster, objective: Objective, arrivals: Sequence[Guest]) -> Problem:
-    """Arrays in which only the arrivals have kinds (`kind_of` is theirs); all others stay where they are."""
+def compile_arrivals(
+    cluster: Cluster,
+    objective: Objective,
+    arrivals: Sequence[Guest],
+    *,
+    hosts: Sequence[Host] | None = None,
+    gone: Sequence[int] = (),
+) -> Problem:
+    """Arrays in which only the arrivals have kinds (`kind_of` is theirs); all others stay where they are.
+
+    `hosts` replace the cluster's (same names, other states); guests whose index is in `gone` count nowhere.
+    """
     kind_of, samples = _kinds(arrivals, _reads_load(objective))
     counts = np.zeros((len(samples), len(cluster.hosts)), dtype=np.int64)
-    stuck = (
-        range(len(cluster.guests)) if any(g.anti_affinity or g.affinity or g.spread for g in samples) else ()
-    )
-    return _compile(cluster, objective, kind_of, samples, counts, stuck)
+    tagged = any(g.anti_affinity or g.affinity or g.spread for g in samples)
+    away = set(gone)
+    stuck = [i for i in range(len(cluster.guests)) if i not in away] if tagged else []
+    place = cluster.columns.host
+    if gone:
+        place = place.copy()
+        place[list(gone)] = NOWHERE
+    return _compile(cluster, tuple(hosts or cluster.hosts), place, objective, kind_of, samples, counts, stuck)
 
 
 def _reads_load(objective: Objective) -> bool:
@@ -144,23 +158,26 @@ def _kinds(guests: Sequence[Guest | None], loaded: bool) -> tuple[Ints, tuple[Gu
 
 def _compile(
     cluster: Cluster,
+    hosts: tuple[Host, ...],
+    place: Ints,
     objective: Objective,
     kind_of: Ints,
     samples: tuple[Guest, ...],
     counts: Ints,
     stuck: Sequence[int],
 ) -> Problem:
-    hosts, n = cluster.hosts, len(cluster.hosts)
-    fixed_counts = _per_host(cluster, None) - counts.sum(axis=0)
+    n = len(hosts)
+    totals = _Totals(cluster, hosts, place)
+    fixed_counts = totals.of(None).astype(np.int64) - counts.sum(axis=0)
     online = np.array([h.state is not HostState.OFFLINE for h in hosts], dtype=np.float64)
-    amount, scale, value, weight, constant = _metrics(cluster, objective, samples, online)
-    need, room = _resources(cluster, samples)
+    amount, scale, value, weight, constant = _metrics(totals, objective, samples, online)
+    need, room = _resources(totals, samples)
     price = np.broadcast_to(OFFLINE_PRICE * (1 - online), (len(samples), n))
     constant += OFFLINE_PRICE * float(fixed_counts @ (1 - online))
     if objective.power_price:
         power = np.array([h.power_w / h.memory_mib for h in hosts])
         price = price + objective.power_price * np.outer([g.memory_mib for g in samples], power)
-        constant += objective.power_price * float(_per_host(cluster, cluster.columns.memory_mib) @ power)
+        constant += objective.power_price * float(totals.of(cluster.columns.memory_mib) @ power)
         constant -= objective.power_price * float(np.array([g.memory_mib for g in samples]) @ counts @ power)
     return Problem(
         cluster=cluster,
@@ -195,38 +212,45 @@ def _compile(
         ),
         rack=_racks(hosts),
         caps=tuple(
-            Cap(*_metric(cluster, c.metric, samples, online), c.limit(cluster), c.weight)
+            Cap(*_metric(totals, c.metric, samples, online), c.limit(cluster), c.weight)
             for c in objective.ceilings
         ),
     )
 
 
-def _per_host(cluster: Cluster, amounts: Floats | None) -> Any:
-    at = cluster.columns.host
-    there = at >= 0
-    if there.all():
-        return np.bincount(at, amounts, minlength=len(cluster.hosts))
-    return np.bincount(at[there], None if amounts is None else amounts[there], minlength=len(cluster.hosts))
+class _Totals:
+    """Sums of guests' numbers per host."""
+
+    def __init__(self, cluster: Cluster, hosts: tuple[Host, ...], place: Ints) -> None:
+        self.cluster, self.hosts = cluster, hosts
+        self._there = None if (place >= 0).all() else place >= 0
+        self._at = place if self._there is None else place[self._there]
+
+    def of(self, amounts: Floats | None) -> Floats:
+        """Sum over each host's guests of an amount per guest; their number for None."""
+        if amounts is not None and self._there is not None:
+            amounts = amounts[self._there]
+        return np.bincount(self._at, amounts, minlength=len(self.hosts)).astype(np.float64)
 
 
 def _metric(
-    cluster: Cluster, metric: Metric, samples: Sequence[Guest], online: Floats
+    totals: _Totals, metric: Metric, samples: Sequence[Guest], online: Floats
 ) -> tuple[Floats, Floats, Floats]:
     amount = np.array([metric.amount(g) for g in samples], dtype=np.float64)
-    scale = np.array([metric.scale(h) for h in cluster.hosts], dtype=np.float64) * online
-    base = np.array([metric.base(h) for h in cluster.hosts], dtype=np.float64)
-    value = scale * (base + _per_host(cluster, metric.amounts(cluster)))
+    scale = np.array([metric.scale(h) for h in totals.hosts], dtype=np.float64) * online
+    base = np.array([metric.base(h) for h in totals.hosts], dtype=np.float64)
+    value = scale * (base + totals.of(metric.amounts(totals.cluster)))
     if not (np.isfinite(amount).all() and np.isfinite(value).all()):
         bad = np.flatnonzero(~np.isfinite(value))
         name = (
-            cluster.hosts[bad[0]].name if len(bad) else samples[np.flatnonzero(~np.isfinite(amount))[0]].name
+            totals.hosts[bad[0]].name if len(bad) else samples[np.flatnonzero(~np.isfinite(amount))[0]].name
         )
         raise BadCluster(f"metric {metric.name!r} is not finite for {name!r}", next_step="correct the metric")
     return amount, scale, value
 
 
 def _metrics(
-    cluster: Cluster, objective: Objective, samples: Sequence[Guest], online: Floats
+    totals: _Totals, objective: Objective, samples: Sequence[Guest], online: Floats
 ) -> tuple[Floats, Floats, Floats, Floats, float]:
     """Metrics that a move can change; those that it cannot go into the constant, equal ones become one."""
     rows: list[tuple[Floats, Floats, Floats, float]] = []
@@ -235,7 +259,7 @@ def _metrics(
     for term in objective.deviations:
         if term.weight == 0:
             continue
-        a, c, v = _metric(cluster, term.metric, samples, online)
+        a, c, v = _metric(totals, term.metric, samples, online)
         if not a.any() or not c.any():
             constant += term.weight * (float(np.std(v[on])) if on.any() else 0.0)
             continue
@@ -245,7 +269,7 @@ def _metrics(
                 break
         else:
             rows.append((a, c, v, term.weight))
-    k, t, n = len(rows), len(samples), len(cluster.hosts)
+    k, t, n = len(rows), len(samples), len(totals.hosts)
     return (
         np.array([r[0] for r in rows], dtype=np.float64).reshape(k, t),
         np.array([r[1] for r in rows], dtype=np.float64).reshape(k, n),
@@ -255,8 +279,8 @@ def _metrics(
     )
 
 
-def _resources(cluster: Cluster, samples: Sequence[Guest]) -> tuple[Floats, Floats]:
-    hosts, columns = cluster.hosts, cluster.columns
+def _resources(totals: _Totals, samples: Sequence[Guest]) -> tuple[Floats, Floats]:
+    hosts, columns = totals.hosts, totals.cluster.columns
     rows: list[tuple[list[float], list[float], Floats]] = [
         (
             [g.memory_mib for g in samples],
@@ -278,7 +302,7 @@ def _resources(cluster: Cluster, samples: Sequence[Guest]) -> tuple[Floats, Floa
             ([g.network_mbit for g in samples], [h.network_mbit for h in hosts], columns.network_mbit)
         )
     need = np.array([r[0] for r in rows], dtype=np.float64)
-    room = np.array([np.array(total, dtype=np.float64) - _per_host(cluster, used) for _, total, used in rows])
+    room = np.array([np.array(total, dtype=np.float64) - totals.of(used) for _, total, used in rows])
     return need, room
 
 

@@ -41,7 +41,7 @@ class State:
         self._overfull = bool(((self._free_mib < 0) & (p.online > 0)).any())
         self._guests = self.counts.sum(axis=0) + p.fixed_counts
         tagged = len(self._apart) or len(self._near) or len(self._wide)
-        self._plain = not tagged and not p.caps and not self._overfull
+        self.plain = not tagged and not p.caps and not self._overfull
         self._open = np.where(p.reach, p.price, INF)
         self.arrive = np.empty((p.kinds, p.hosts))
         self.leave = np.empty((p.kinds, p.hosts))
@@ -102,7 +102,7 @@ class State:
 
     def move(self, kind: int, source: int, target: int) -> None:
         """Carry out a move; the caller has made sure that it is allowed."""
-        if self._plain:
+        if self.plain:
             self._move_plain(kind, source, target)
             return
         self._change(kind, source, -1)

@@ -36,6 +36,13 @@ def migrations(problem: Problem, moves: Sequence[Move], limits: Limits) -> tuple
         if (kind, target) in wanted:
             there[kind, target].insert(0, guest)
         steps.append((guest, cluster.hosts[source].name, cluster.hosts[target].name))
+    return write(cluster, steps, scores, limits)
+
+
+def write(
+    cluster: Cluster, steps: Sequence[Step], scores: Sequence[float], limits: Limits
+) -> tuple[Action, ...]:
+    """Actions for these steps of guests, which lead to these scores one after another."""
     groups = group_numbers(cluster, steps, limits)
     return tuple(
         _migration(cluster, step, score, group, limits)
@@ -46,7 +53,7 @@ def migrations(problem: Problem, moves: Sequence[Move], limits: Limits) -> tuple
 def _migration(cluster: Cluster, step: Step, score: float, group: int, limits: Limits) -> Action:
     guest, source, target = step
     assert guest is not None
-    live = cluster.host_by_name[source].state is not HostState.OFFLINE
+    live = bool(source) and cluster.host_by_name[source].state is not HostState.OFFLINE
     data_mib = (guest.memory_mib if live else 0.0) + (guest.disk_mib if guest.disk_local else 0.0)
     kind = Kind.MIGRATE if live else Kind.START
     return Action(

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from vmm.policies._check import check_guests
-from vmm.policies._problem import Floats, compile_arrivals
-from vmm.policies._state import INF, State
-from vmm.policies.constraints import SLACK, why_nowhere
+from vmm.policies._fill import Filler
+from vmm.policies._problem import compile_arrivals
+from vmm.policies._state import State
+from vmm.policies.constraints import why_nowhere
 from vmm.policies.errors import BadRequest, NoRoom
 from vmm.policies.model import Cluster, Guest
 from vmm.policies.objective import GANETI, Objective
@@ -50,9 +49,9 @@ def place(
     actions: list[Action] = []
     unplaced: dict[str, str] = {}
     refused: dict[int, str] = {}
-    row = _Row(state)
+    filler = Filler(state)
     for guest, kind in zip(wanted, kinds, strict=True):
-        host, change = row.best(kind)
+        host, change = filler.best(kind)
         if host < 0:
             if kind not in refused:  # room only shrinks: what no host takes now, none takes later
                 done: dict[str, str | None] = {a.guest: a.target for a in actions}
@@ -65,7 +64,7 @@ def place(
                 )
             continue
         score += change
-        row.add(kind, host)
+        filler.add(kind, host)
         actions.append(Action(Kind.START, guest.name, "", names[host], 0.0, overhead_s, 0, score))
     return Plan(
         policy="place",
@@ -78,79 +77,3 @@ def place(
         else ("no guest was asked for" if not wanted else "no guest fits on any host"),
         unplaced=unplaced,
     )
-
-
-class _Row:
-    """Scores of arriving on each host, for runs of equal guests: a dozen array operations a guest.
-
-    While the kind stays the same and only deviations matter, only one host's room changes per placement;
-    anything else goes through the state.
-    """
-
-    def __init__(self, state: State) -> None:
-        p = state.problem
-        self.state = state
-        tagged = any(tags.member.any() for tags in (p.apart, p.near, p.wide))
-        self.simple = not p.caps and not tagged
-        self.kind = -1
-        self.pending: list[int] = []
-        self.n = state.n_online
-        self.variance = state.variance
-        self.y = state.y
-        self.work = np.empty_like(self.y)
-        self.prices: Floats = np.empty(0)
-
-    def best(self, kind: int) -> tuple[int, float]:
-        """Host with the least score after an arrival of this kind, and the change; (-1, inf) if none."""
-        if not self.simple:
-            scores = self.state.arrivals(kind)
-            host = int(scores.argmin())
-            return (host, float(scores[host])) if scores[host] < INF else (-1, INF)
-        if kind != self.kind:
-            self._switch(kind)
-        # variance + into * (2 y + into) / n - (into / n)^2, with all that stays constant in `fixed`
-        work = self.work
-        np.multiply(self.y, self.twice, out=work)
-        work += self.fixed
-        work += self.variance[:, None]
-        np.sqrt(work, out=work)
-        scores = self.weight @ work
-        scores += self.prices
-        host = int(scores.argmin())
-        after = float(scores[host])
-        return (host, after - self.deviation) if after < INF else (-1, INF)
-
-    def add(self, kind: int, host: int) -> None:
-        """Carry out a placement."""
-        if not self.simple:
-            self.state.add(kind, host)
-            return
-        self.pending.append(host)
-        self.variance = self.work[:, host] ** 2
-        self.deviation = float(self.weight @ self.work[:, host])
-        into = self.into[:, host]
-        self.y[:, host] += into
-        self.y -= (into / self.n)[:, None] * self.state.problem.online
-        self.fit[host] -= 1
-        if self.fit[host] < 1:
-            self.prices[host] = INF
-
-    def _switch(self, kind: int) -> None:
-        state, p = self.state, self.state.problem
-        for host in self.pending:
-            state.add(self.kind, host)
-        self.pending.clear()
-        self.kind = kind
-        self.weight = p.weight
-        self.y = state.y.copy()
-        self.variance = state.variance
-        self.deviation = state.deviation()
-        self.into: Floats = p.amount[:, kind, None] * p.scale
-        self.twice = 2 * self.into / self.n
-        self.fixed = self.into**2 / self.n - (self.into / self.n) ** 2
-        self.prices = state.arrive[kind].copy()
-        # How many more units each host takes; only one host's number changes per placement.
-        fits = [
-            (room + SLACK) // need for room, need in zip(state.room, p.need[:, kind], strict=True) if need
-        ]
-        self.fit = np.minimum.reduce(fits) if fits else np.full(p.hosts, INF)

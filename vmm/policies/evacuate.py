@@ -1,0 +1,79 @@
+"""Evacuation: empty one or several hosts with one migration per guest, onto the best of the others.
+
+The hosts to empty count as gone in the score, as in Ganeti. Guests go in order of size, each to the
+host with the least score after it; then guests change hosts or places, the best change first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from vmm.policies._fill import arrival_scores, fill
+from vmm.policies._problem import compile_arrivals, compile_problem
+from vmm.policies._state import State
+from vmm.policies._write import write
+from vmm.policies.constraints import why_nowhere
+from vmm.policies.errors import BadRequest
+from vmm.policies.model import Cluster, HostState
+from vmm.policies.objective import GANETI, OFFLINE_PRICE, Objective
+from vmm.policies.plan import Limits, Plan
+from vmm.policies.schedule import Step
+
+
+def evacuate(
+    cluster: Cluster,
+    hosts: Iterable[str],
+    objective: Objective = GANETI,
+    *,
+    limits: Limits | None = None,
+) -> Plan:
+    """Plan that leaves no movable guest on these hosts; one that cannot leave is in `unplaced`, with why."""
+    names = list(dict.fromkeys(hosts))
+    for name in names:
+        if name not in cluster.host_by_name:
+            raise BadRequest(
+                f"host {name!r} to evacuate is not in the cluster", next_step="take a host of the cluster"
+            )
+    if not names:
+        raise BadRequest("no host to evacuate was named", next_step="name at least one host")
+    leaving = set(names)
+    inside = [i for i, g in enumerate(cluster.guests) if g.host in leaving]
+    going = [i for i in inside if not cluster.guests[i].immovable]
+    if not going:
+        stuck = {
+            cluster.guests[i].name: f"it may not be moved: {cluster.guests[i].immovable}" for i in inside
+        }
+        why = f"no guest may leave {', '.join(names)}" if inside else f"no guest is on {', '.join(names)}"
+        score = State(compile_problem(cluster, objective)).score()
+        return Plan("evacuate", objective.name, score, score, why_empty=why, unplaced=stuck)
+    after = tuple(replace(h, state=HostState.OFFLINE) if h.name in leaving else h for h in cluster.hosts)
+    guests = [cluster.guests[i] for i in going]
+    problem = compile_arrivals(cluster, objective, guests, hosts=after, gone=going)
+    kinds = problem.kind_of.tolist()
+    base = State(problem)
+    puts = fill(base, kinds)
+    scores = arrival_scores(base, [(kinds[i], host) for i, host in puts])
+    waiting = [OFFLINE_PRICE * (len(going) - done) for done in range(len(puts) + 1)]
+    steps: list[Step] = [(guests[i], guests[i].host or "", after[host].name) for i, host in puts]
+    unplaced = {
+        g.name: f"it may not be moved: {g.immovable}"
+        for g in map(cluster.guests.__getitem__, inside)
+        if g.immovable
+    }
+    if len(puts) < len(going):
+        done = cluster.moved({guests[i].name: after[host].name for i, host in puts})
+        done = Cluster(after, done.guests)
+        placed = {i for i, _ in puts}
+        unplaced |= {g.name: why_nowhere(done, g) for i, g in enumerate(guests) if i not in placed}
+    return Plan(
+        "evacuate",
+        objective.name,
+        scores[0] + waiting[0],
+        scores[-1] + waiting[-1],
+        write(
+            cluster, steps, [a + b for a, b in zip(scores[1:], waiting[1:], strict=True)], limits or Limits()
+        ),
+        why_empty="" if puts else "no other host has room for any of its guests",
+        unplaced=unplaced,
+    )
