@@ -118,7 +118,7 @@ def _step_booting(state: State, guest: Guest) -> None:
         if guest.node_state in ("", "down"):
             missing.append("its batch node did not register" if not guest.node_state else "its node is down")
         limit_s = state.settings.boot_deadline_s
-        guest.failure = f"not ready {limit_s:g} s after its start: {' and '.join(missing)}"
+        _failed(state, guest, f"not ready {limit_s:g} s after its start: {' and '.join(missing)}")
         commands.issue(
             state,
             guest.host,
@@ -161,7 +161,8 @@ def _remove_node(state: State, guest: Guest, why: str) -> None:
 
 
 def _clean(state: State, guest: Guest, failure: str, why: str) -> None:
-    guest.failure = failure or guest.failure
+    if failure and not guest.ever_ready and not guest.failure:
+        _failed(state, guest, failure)
     text = f"{why}: {failure}" if failure else why
     move(state, guest, "cleaning", text, level="warning" if failure else "info")
     _act(state, guest)
@@ -220,18 +221,30 @@ def _gone(state: State, guest: Guest) -> None:
             )
         )
     if guest.failure and not guest.ever_ready:
-        _unlucky(state, guest)
+        _tell_failure(state, guest)
 
 
-def _unlucky(state: State, guest: Guest) -> None:
-    """A creation failed: wait longer before each new try, and stop after the limit."""
-    share, limit = guest.spec.share, int(state.settings.give_up_after)
-    luck = state.luck.setdefault(share, ShareLuck())
+def _failed(state: State, guest: Guest, failure: str) -> None:
+    """A creation failed, known from now on: wait longer before each new try, and stop after the limit."""
+    guest.failure = failure
+    luck = state.luck.setdefault(guest.spec.share, ShareLuck())
     luck.failures += 1
-    luck.last_failure = guest.failure
+    luck.last_failure = failure
     state.count("creations failed")
-    if luck.failures >= limit:
+    if luck.failures >= int(state.settings.give_up_after):
         luck.gave_up = True
+        return
+    delay_s = min(state.settings.backoff_s * 2 ** (luck.failures - 1), state.settings.backoff_max_s)
+    luck.next_try_s = state.now_s + delay_s
+
+
+def _tell_failure(state: State, guest: Guest) -> None:
+    """After the clean-up, when its console has been read: one line; a clear one if it was the last try."""
+    share, limit = guest.spec.share, int(state.settings.give_up_after)
+    luck = state.luck.get(share)
+    if luck is None or not luck.failures:
+        return  # another guest of the share came up meanwhile, or a person said to try again
+    if luck.gave_up:
         console = f" Last lines of its console: {guest.console.strip()[-400:]!r}." if guest.console else ""
         state.note(
             "share",
@@ -243,8 +256,7 @@ def _unlucky(state: State, guest: Guest) -> None:
             trail=guest.trail,
         )
         return
-    delay_s = min(state.settings.backoff_s * 2 ** (luck.failures - 1), state.settings.backoff_max_s)
-    luck.next_try_s = state.now_s + delay_s
+    delay_s = max(0.0, luck.next_try_s - state.now_s)
     state.note(
         "share",
         share,

@@ -23,13 +23,13 @@ class DecisionSettings:
     resend_s: float = 5.0
     backoff_s: float = 10.0
     backoff_max_s: float = 600.0
-    give_up_after: float = 5
+    give_up_after: float = 5.0
     client_silent_s: float = 30.0
     shutdown_grace_s: float = 10.0
     promise_s: float = 60.0
     vcpus_per_cpu: float = 4.0
-    shards: float = 8
-    observe: float = 0
+    shards: float = 8.0
+    observe: float = 0.0
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, float]) -> DecisionSettings:

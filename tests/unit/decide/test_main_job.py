@@ -92,6 +92,7 @@ def test_a_missing_template_leaves_nothing(bench) -> None:
     assert sim.run_until(
         lambda: "groupA" in sim.core.state.luck and sim.core.state.luck["groupA"].gave_up, 600
     )
+    sim.run(sim.now_s + 10)
     assert any("no-template" in text for text in sim.texts("error"))
     assert no_trace(sim)
 
