@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 
 from vmm.client.options import ClientOptions
 from vmm.plugins.hookspecs import Context
@@ -20,7 +21,12 @@ def open_context(options: ClientOptions) -> Context:
     if role == "dom0":
         from vmm.hypervisors.factory import open_hypervisor
 
-        return Context(name, role, hypervisor=open_hypervisor(settings, name))
+        on_boot = None
+        if settings.hypervisor.driver == "memory":
+            from vmm.client.memory_guest import boot_process
+
+            on_boot = partial(boot_process, settings.folder)
+        return Context(name, role, hypervisor=open_hypervisor(settings, name, on_boot=on_boot))
     if role == "batch":
         from vmm.batch.factory import open_batch
 
