@@ -1,8 +1,8 @@
 """Does KVM really run guests here? Found out by booting, first a boot sector, then a kernel.
 
 The device, KVM_CREATE_VM and libvirt's capabilities can all say yes on machines whose KVM emulates guests
-instruction by instruction and never brings a kernel up. So a boot sector (kvm_probe.S) enters long mode, takes
-an exception, changes page tables and does some work, under KVM and, for comparison, under QEMU's own
+instruction by instruction and never brings a kernel up. So a boot sector (kvm_probe.S) enters long mode,
+takes an exception, changes page tables and does some work, under KVM and, for comparison, under QEMU's own
 emulation. Passing it is no proof: that is a real kernel's way to its init.
 """
 

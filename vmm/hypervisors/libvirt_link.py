@@ -15,6 +15,8 @@ from vmm.hypervisors.interface import GuestFailed, HypervisorDown
 T = TypeVar("T")
 KEEPALIVE = (2, 3)
 """Seconds between probes, and probes lost until the connection counts as dead: a frozen daemon takes 8 s."""
+OPEN_LIMIT_S = 5.0
+"""A frozen libvirtd takes connections and never answers: opening one has no time limit of its own."""
 _LOST_DOMAINS = ("VIR_FROM_RPC", "VIR_FROM_REMOTE")
 _LOST_CODES = ("VIR_ERR_NO_CONNECT", "VIR_ERR_INVALID_CONN", "VIR_ERR_RPC", "VIR_ERR_AUTH_FAILED")
 
@@ -64,6 +66,27 @@ class EventLoop:
 _EVENTS = EventLoop()
 
 
+class _Opening:
+    """An attempt to connect, in a thread that may hang."""
+
+    def __init__(self, library: Any, uri: str) -> None:
+        self._library, self._uri = library, uri
+        self.done = threading.Event()
+        self.connection: Any = None
+        self.error: Any = None
+        threading.Thread(target=self._open, name="libvirt-open", daemon=True).start()
+
+    def _open(self) -> None:
+        try:
+            self.connection = self._library.open(self._uri)
+            with contextlib.suppress(self._library.libvirtError):  # drivers within the process have none
+                self.connection.setKeepAlive(*KEEPALIVE)
+        except self._library.libvirtError as exc:
+            self.error = exc
+        finally:
+            self.done.set()
+
+
 class Link:
     """One connection, shared by threads. `run` hands it out and tells a lost one from a refused call."""
 
@@ -72,6 +95,7 @@ class Link:
         self.uri = uri
         self._lock = threading.Lock()
         self._connection: Any = None
+        self._opening: _Opening | None = None
         self._looping = False
         self._closed = False
 
@@ -92,7 +116,7 @@ class Link:
                     ) from exc
                 self._drop(connection)
                 if not again:
-                    raise self._down(doing, exc) from exc
+                    raise self._down(doing, text_of(exc)) from exc
         raise AssertionError("not reached")
 
     def lost(self, connection: Any, error: Any) -> bool:
@@ -127,14 +151,18 @@ class Link:
             if not self._looping:
                 _EVENTS.start(self.library)
                 self._looping = True
-            try:
-                connection = self.library.open(self.uri)
-            except self.library.libvirtError as exc:
-                raise self._down(doing, exc) from exc
-            with contextlib.suppress(self.library.libvirtError):  # drivers within the process have none
-                connection.setKeepAlive(*KEEPALIVE)
-            self._connection = connection
-            return connection
+            if self._opening is None:
+                self._opening = _Opening(self.library, self.uri)
+            opening = self._opening
+        if not opening.done.wait(OPEN_LIMIT_S):
+            raise self._down(doing, f"no answer within {OPEN_LIMIT_S:g} s")
+        with self._lock:
+            if self._opening is opening:
+                self._opening = None
+                self._connection = None if self._closed else opening.connection
+        if opening.connection is None:
+            raise self._down(doing, text_of(opening.error)) from opening.error
+        return opening.connection
 
     def _drop(self, connection: Any) -> None:
         with self._lock:
@@ -143,9 +171,9 @@ class Link:
         with contextlib.suppress(self.library.libvirtError):
             connection.close()
 
-    def _down(self, doing: str, exc: Any) -> HypervisorDown:
+    def _down(self, doing: str, why: str) -> HypervisorDown:
         return HypervisorDown(
-            f"{doing}: libvirt does not answer at {self.uri}: {text_of(exc)}",
+            f"{doing}: libvirt does not answer at {self.uri}: {why}",
             next_step="start libvirtd on this host, or correct `uri` in [hypervisor] of vmm.ini",
         )
 
