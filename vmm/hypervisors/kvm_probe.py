@@ -42,6 +42,7 @@ STAGES = {
     "LTPW": "it passes",
 }
 PASSED = 0x21
+EMULATION_LIMIT_S = 30.0
 QEMU = "qemu-system-x86_64"
 _INIT = re.compile(rb"Run /\S+ as init|Unable to mount root fs|No working init found|Cannot open root device")
 _BROKEN = re.compile(rb"KVM internal error[^\n]*|failed to [^\n]*|Could not access KVM[^\n]*")
@@ -85,7 +86,7 @@ def probe_kvm(
         return Verdict(False, True, f"there is no {device}")
     if not os.access(device, os.R_OK | os.W_OK):
         return Verdict(False, True, f"{device} cannot be opened by this user")
-    plain = boot_sector("tcg", qemu, sector_limit_s)
+    plain = boot_sector("tcg", qemu, EMULATION_LIMIT_S)
     if not plain.ok:
         return Verdict(False, False, "QEMU does not even run the probe without KVM", (plain,))
     fast = boot_sector("kvm", qemu, sector_limit_s)
