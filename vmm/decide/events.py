@@ -1,7 +1,8 @@
 """The stream: everything the Manager decides from, as the journal keeps it.
 
-An entry's `time_s` is stream time: the time of the last beat of the leading Manager before it, so that no
-reader's clock matters. A journal record's kind is the event's tag, its payload the event in MessagePack.
+An entry's `time_s` is stream time: the time of the leading Manager's last beat (or start, or connection to
+the bus) before it, so that no reader's clock matters. A journal record's kind is the event's tag, its
+payload the event in MessagePack.
 """
 
 from __future__ import annotations

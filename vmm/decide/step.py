@@ -30,7 +30,10 @@ def decide(state: State, entry: Entry, rules: Rules, engine: Engine) -> tuple[St
     changed in place: its one owner hands it in and gets it back.
     """
     state.position = entry.position
+    gap_s = entry.time_s - state.now_s
     state.now_s = max(state.now_s, entry.time_s)
+    if gap_s > state.settings.resend_s:
+        _bridge(state, gap_s)
     event = entry.event
     changed = True
     match event:
@@ -90,6 +93,18 @@ def _bus_changed(state: State, event: BusChanged) -> None:
         state.outputs.append(Ask(Query(f"{state.epoch}-all-{state.position}")))
     else:
         state.note("manager", "bus", f"connection lost: {event.text}", level="warning")
+
+
+def _bridge(state: State, gap_s: float) -> None:
+    """The stream stood still (no Manager, or no bus): nobody could answer, so nobody is late by that time."""
+    for guest in state.guests.values():
+        guest.deadline_s += gap_s
+    for record in state.commands.values():
+        record.deadline_s += gap_s
+    for client in state.clients.values():
+        client.heard_s += gap_s
+    for promise in state.promises:
+        promise.until_s += gap_s
 
 
 def _started(state: State, event: Started) -> None:

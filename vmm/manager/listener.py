@@ -71,7 +71,9 @@ class Listener:
         now_s: float,
         reconnect_max_s: float,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._wall_clock = wall_clock
         self._connect, self._line, self._journal, self._trust = connect, line, journal, trust
         self._inbox, self._stop, self._shards = inbox, stop, shards
         self._now_s, self._reconnect_max_s, self._clock = now_s, reconnect_max_s, clock
@@ -177,6 +179,8 @@ class Listener:
         for event in events:
             if isinstance(event, Ticked):
                 now_s = max(now_s, event.beat.time_s)
+            elif isinstance(event, BusChanged) and event.up:
+                now_s = max(now_s, self._wall_clock())
             times.append(now_s)
             rows.append((now_s, tag_of(event), encode_event(event)))
         try:
@@ -191,7 +195,9 @@ class Listener:
         self._inbox.put([Entry(p, t, e) for p, t, e in zip(positions, times, events, strict=True)])
 
     def store_first(self, event: Event) -> None:
-        """Before the thread runs: the start itself. Raises JournalError."""
+        """Before the thread runs: the start itself, at the present time: what is decided before the first
+        beat must not be late already. Raises JournalError."""
+        self._now_s = max(self._now_s, self._wall_clock())
         positions = self._journal.commit([(self._now_s, tag_of(event), encode_event(event))])
         self._inbox.put([Entry(positions[0], self._now_s, event)])
 
