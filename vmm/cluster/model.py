@@ -110,3 +110,15 @@ class Promise(msgspec.Struct):
     vcpus: int
     guest: str
     until_s: float
+
+
+class LastFiring(msgspec.Struct):
+    """The latest firing of a rule for a subject: what made it true, what it called, which commands followed."""
+
+    time_s: float
+    position: int
+    why: str
+    calls: list[str]
+    shadow: bool = False
+    refused: list[str] = []
+    commands: list[str] = []

@@ -97,6 +97,14 @@ def resend_all(state: State, to: str = "") -> None:
             _send(state, record)
 
 
+def withdraw(state: State, record: CommandRecord) -> None:
+    """Stop asking for it; a client that runs it already is not stopped, its answer finishes nothing."""
+    if record.state in ("issued", "sent"):
+        record.status, record.code, record.message = "failed", "withdrawn", "its rule fired anew"
+        _move(record, "failed")
+        state.note("command", record.id, f"{record.name} is withdrawn: its rule fired anew")
+
+
 def under_way(state: State, rule: str, subject: str) -> int:
     """How many commands of this rule and subject are still unanswered."""
     return sum(

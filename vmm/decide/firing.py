@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vmm.cluster.model import LastFiring
 from vmm.decide import actions, commands, facts
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
@@ -18,7 +19,10 @@ def run_rules(state: State, rules: Rules, engine: Engine) -> None:
         for change in engine.transitions():
             if change.new != "firing":
                 state.note(
-                    "rule", _at(change.rule, change.subject), f"{change.old} -> {change.new}", level="debug"
+                    "rule",
+                    firing_key(change.rule, change.subject),
+                    f"{change.old} -> {change.new}",
+                    level="debug",
                 )
         if not firings:
             return
@@ -28,36 +32,53 @@ def run_rules(state: State, rules: Rules, engine: Engine) -> None:
 
 
 def _fire(state: State, rules: Rules, engine: Engine, firing: Firing) -> None:
-    at = _at(firing.rule, firing.subject)
+    at = firing_key(firing.rule, firing.subject)
     shadow = firing.dry_run or bool(state.settings.observe)
+    calls = [str(call) for call in firing.calls]
+    last = LastFiring(state.now_s, state.position, firing.why, calls, shadow)
+    state.last_fired[at] = last
     state.fired[firing.rule] = state.fired.get(firing.rule, 0) + 1
     state.count("rules fired")
     why = state.reason(f"rule {firing.rule}", f"{at}: {firing.why}")
-    state.note(
-        "rule", at, f"fires: {'; '.join(str(call) for call in firing.calls)}", trail=[why], shadow=shadow
-    )
+    state.note("rule", at, f"fires: {'; '.join(calls)}", trail=[why], shadow=shadow)
     if shadow:
         return
+    if firing.restart:
+        _withdraw(state, firing)
     first_new = state.serial
     for call in firing.calls:
         try:
             actions.perform(state, rules, call.operation, tuple(call.args), dict(call.kwargs), why)
         except Refused as exc:
+            last.refused.append(f"{call}: {exc.message}")
             state.note("rule", at, f"{call} was refused: {exc.message}", level="warning", trail=[why])
     _own_commands(state, engine, firing, first_new)
+
+
+def firing_key(rule: str, subject: str | None) -> str:
+    """How a rule's instance is named in logs and in `State.last_fired`."""
+    return f"{rule} on {subject}" if subject else rule
 
 
 def _own_commands(state: State, engine: Engine, firing: Firing, first_new: int) -> None:
     """What the rule set off counts as its own, so that its `mode` can wait for it."""
     subject = firing.subject or ""
-    mine = False
+    last = state.last_fired[firing_key(firing.rule, firing.subject)]
     for record in reversed(state.commands.values()):
         if int(record.id.rpartition("-")[2]) <= first_new:
             break
-        record.rule, record.subject, mine = firing.rule, subject, True
-    if mine:
+        record.rule, record.subject = firing.rule, subject
+        last.commands.insert(0, record.id)
+    if last.commands:
         engine.set_running(firing.rule, firing.subject, commands.under_way(state, firing.rule, subject))
 
 
-def _at(rule: str, subject: str | None) -> str:
-    return f"{rule} on {subject}" if subject else rule
+def _withdraw(state: State, firing: Firing) -> None:
+    """`mode = restart`: what the last firing set off and nobody answered yet is not asked for any more.
+
+    Commands that serve a guest's life stay: a guest is never left half made.
+    """
+    for record in state.commands.values():
+        mine = record.rule == firing.rule and record.subject == (firing.subject or "")
+        if mine and not record.owner:
+            commands.withdraw(state, record)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from vmm.cluster.model import Client, CommandRecord, Guest, Host, Promise, ShareLuck
+from vmm.cluster.model import Client, CommandRecord, Guest, Host, LastFiring, Promise, ShareLuck
 from vmm.cluster.tables import World
 from vmm.decide.outputs import Note, Output, encode_output
 from vmm.decide.rulebook import DecisionSettings
@@ -35,6 +35,7 @@ class Saved(msgspec.Struct):
     promises: list[Promise]
     paused: dict[str, str]
     fired: dict[str, int]
+    last_fired: dict[str, LastFiring]
     totals: dict[str, int]
     batch_seen_s: float
     nodes_seen_s: float
@@ -66,6 +67,7 @@ class State:
     promises: list[Promise] = field(default_factory=list)
     paused: dict[str, str] = field(default_factory=dict)
     fired: dict[str, int] = field(default_factory=dict)
+    last_fired: dict[str, LastFiring] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
     batch_seen_s: float = -1.0
     nodes_seen_s: float = -1.0
