@@ -6,6 +6,7 @@ relative to the folder of the configuration.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -120,6 +121,20 @@ _CHOICES = {
     ("batch", "driver"): ("slurm", "memory", "none"),
     ("manager", "journal_sync"): ("none", "batch", "always"),
 }
+_RANGES: dict[tuple[str, str], tuple[float, float]] = {
+    ("bus", "shards"): (1, 40),  # one message reaches all shards and the Managers: at most 43 groups
+    ("bus", "reconnect_max_s"): (0.1, 3600),
+    ("manager", "tick_s"): (0.01, 3600),
+    ("manager", "beat_s"): (0.05, 3600),
+    ("manager", "resend_s"): (0.1, 3600),
+    ("manager", "give_up_after"): (1, 1_000_000),
+    ("manager", "vcpus_per_cpu"): (0.01, 1000),
+    ("client", "link_timeout_s"): (0.2, 3600),
+    ("client", "workers"): (1, 64),
+    ("hypervisor", "cpus"): (0, 1_000_000),
+    ("batch", "timeout_s"): (0.1, 3600),
+    ("batch", "speed"): (0.001, 1_000_000),
+}
 
 
 def load_settings(folder: Path) -> Settings:
@@ -165,6 +180,10 @@ def _typed(section: Section, kind: type, findings: list[Finding]) -> dict[str, A
         except ValueError as exc:
             findings.append(Finding(section.file, item.line, f"[{section.name}] {key}: {exc}."))
             continue
+        low, high = _RANGES.get((section.name, key), (None, None))
+        if low is not None and high is not None and not low <= out[key] <= high:
+            text = f"[{section.name}] {key}: {item.value!r} is not between {low:g} and {high:g}."
+            findings.append(Finding(section.file, item.line, text))
         allowed = _CHOICES.get((section.name, key))
         if allowed and out[key] not in allowed:
             findings.append(
@@ -183,5 +202,22 @@ def _reader(key: str, type_name: str) -> Callable[[str], Any]:
     if key.endswith("_mib"):
         return parse_size_mib
     if type_name == "int":
-        return int
-    return float if type_name == "float" else str
+        return _whole
+    return _number if type_name == "float" else str
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is not a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]!r} is not a number")
+    return value

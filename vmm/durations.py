@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?", re.ASCII)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(MiB|GiB|TiB|M|G|T)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(MiB|GiB|TiB|M|G|T)?", re.IGNORECASE | re.ASCII)
+MAX_S = 100 * 365.25 * 86400
+MAX_MIB = 2**40
 _MIB = {"m": 1.0, "g": 1024.0, "t": 1024.0 * 1024.0}
 
 
@@ -15,7 +18,10 @@ def parse_duration_s(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration (write 90, 90s, 15m, 2h or 7d)")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    seconds = float(match[1]) * _SECONDS[match[2] or "s"]
+    if seconds > MAX_S:
+        raise ValueError(f"{text[:40]!r} is longer than a hundred years")
+    return seconds
 
 
 def parse_size_mib(text: str) -> int:
@@ -23,11 +29,18 @@ def parse_size_mib(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a size (write 512, 512MiB or 2GiB)")
-    return round(float(match[1]) * _MIB[(match[2] or "m")[0].lower()])
+    mib = float(match[1]) * _MIB[(match[2] or "m")[0].lower()]
+    if mib > MAX_MIB:
+        raise ValueError(f"{text[:40]!r} is more than an exbibyte")
+    return round(mib)
 
 
 def show_duration(seconds: float) -> str:
-    """The shortest exact-enough form: 0.2s, 45s, 2m30s, 3h5m, 2d4h."""
+    """The shortest exact-enough form: 0.2s, 45s, 2m30s, 3h5m, 2d4h, -45s; `inf` and `nan` stay."""
+    if not math.isfinite(seconds):
+        return str(seconds)
+    if seconds < 0:
+        return f"-{show_duration(-seconds)}"
     if seconds < 10 and seconds != int(seconds):
         return f"{seconds:.1f}s"
     left, parts = round(seconds), []

@@ -12,6 +12,9 @@ from vmm.messages.structs import KINDS, SCHEMA, STRUCTS, Envelope, Kind, Message
 
 _encoder = msgspec.msgpack.Encoder()
 _envelopes = msgspec.msgpack.Decoder(Envelope)
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError, MemoryError)
+"""What decoding foreign bytes raises: a text that is not UTF-8 is a ValueError, arrays nested a thousand
+deep are a RecursionError."""
 _bodies = {kind: msgspec.msgpack.Decoder(struct) for kind, struct in STRUCTS.items()}
 
 
@@ -31,7 +34,7 @@ def decode_body(kind: int, body: bytes) -> Message:
         ) from None
     try:
         message: Message = decoder.decode(body)
-    except (msgspec.ValidationError, msgspec.DecodeError) as exc:
+    except _UNREADABLE as exc:
         raise BadMessage(f"body of a {Kind(kind).name} message does not decode: {exc}.") from exc
     return message
 
@@ -47,7 +50,7 @@ def open_envelope(kind: int, data: bytes) -> Envelope:
     """Parse the outer layer only; nothing in it is trusted yet. Raises BadMessage."""
     try:
         envelope = _envelopes.decode(data)
-    except (msgspec.ValidationError, msgspec.DecodeError) as exc:
+    except _UNREADABLE as exc:
         raise BadMessage(
             f"{len(data)} bytes of message kind {kind} are not an envelope: {exc}.",
             next_step="find who sends to vmm's groups without being part of vmm",

@@ -7,6 +7,7 @@ one-time tokens of new guests are derived. Keys are 32-byte Ed25519 seeds in hex
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ from nacl.signing import SigningKey, VerifyKey
 from nacl.utils import random as random_bytes
 
 from vmm.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 MANAGER = "manager"
 _DOMAIN = b"vmm-envelope-1"
@@ -57,8 +60,14 @@ def load_public(path: Path) -> bytes:
 
 
 def load_clients(folder: Path) -> dict[str, bytes]:
-    """Client name -> public key, of all `clients/*.pub`."""
-    return {path.stem: load_public(path) for path in sorted((folder / "clients").glob("*.pub"))}
+    """Client name -> public key, of all `clients/*.pub`. A file that is no key is logged and left out."""
+    found = {}
+    for path in sorted((folder / "clients").glob("*.pub")):
+        try:
+            found[path.name.removesuffix(".pub")] = load_public(path)
+        except ConfigError as exc:  # half-copied, say; the other clients are not touched by it
+            log.error("%s", exc)
+    return found
 
 
 def load_enrol_secret(folder: Path) -> bytes:
@@ -74,6 +83,22 @@ def guest_token(secret: bytes, guest: str) -> str:
 
 def init_keys(folder: Path, clients: Iterable[str] = ()) -> list[Path]:
     """Make what is missing; never overwrites. Returns the files made. Private files get mode 0600."""
+    names = list(clients)
+    for name in names:
+        if not name or name != Path(name).name or name.startswith("."):
+            raise ConfigError(
+                f"{name!r} cannot be a client's name.", next_step="use letters, digits, '-' and '.'"
+            )
+    try:
+        return _init_files(folder, names)
+    except OSError as exc:
+        raise ConfigError(
+            f"{exc.filename or folder}: a key cannot be stored: {exc.strerror}.",
+            next_step="make the folder of keys writable for the user that runs this",
+        ) from exc
+
+
+def _init_files(folder: Path, clients: list[str]) -> list[Path]:
     made: list[Path] = []
     (folder / "clients").mkdir(parents=True, exist_ok=True)
     made += _init_pair(folder, MANAGER)
@@ -89,10 +114,10 @@ def init_keys(folder: Path, clients: Iterable[str] = ()) -> list[Path]:
 def load_or_make(path: Path) -> Signer:
     """The private key in `path`; makes one at the first call. A crash leaves a whole file or none."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-        draft.unlink(missing_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            draft.unlink(missing_ok=True)
             _write_private(draft, SigningKey.generate().encode().hex())
             os.replace(draft, path)
             _sync_folder(path.parent)
