@@ -25,9 +25,10 @@ _COMMANDS = {
     "pause": "vmm.cli.wishes:pause",
     "plan": "vmm.cli.plan:plan",
     "resume": "vmm.cli.wishes:resume",
-    "rules": "vmm.cli.rules:rules",
+    "rules": "vmm.cli.rules_live:rules",
     "share": "vmm.cli.wishes:share",
     "status": "vmm.cli.status:status",
+    "why": "vmm.cli.rules_live:why",
 }
 
 

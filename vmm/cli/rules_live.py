@@ -1,0 +1,151 @@
+"""`vmm rules explain|backtest|reload` and `vmm why`: rules beside a journal, live or past."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from vmm.cli.rules import rules
+from vmm.config import load_settings
+from vmm.durations import parse_duration_s, show_duration
+
+_journal = click.option(
+    "--journal",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder of the journal (default: [manager] journal of the settings).",
+)
+_config = click.option(
+    "-c", "--config", "etc", default="etc", show_default=True, type=click.Path(path_type=Path)
+)
+_at = click.option("--at", type=int, help="As it was after this journal position (default: now).")
+_form = click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+
+def _place(folder: Path | None, etc: Path) -> Path:
+    if folder is not None:
+        return folder
+    settings = load_settings(etc)
+    return settings.path(settings.manager.journal)
+
+
+@rules.command()
+@click.argument("name")
+@click.option("--on", "subject", help="The host, guest, client or share, for a rule with `each`.")
+@_at
+@_journal
+@_config
+@_form
+def explain(
+    name: str, subject: str | None, at: int | None, folder: Path | None, etc: Path, form: str
+) -> None:
+    """Why the rule NAME fires or not: its condition with all values, its gates, and what its last firing did.
+
+    Works beside a running Manager and on any past moment of a journal.
+    """
+    from vmm.decide.why import as_json, explain_rule
+    from vmm.manager.recovery import recover
+
+    explanation, aftermath = explain_rule(recover(_place(folder, etc), at), name, subject)
+    if form == "json":
+        click.echo(json.dumps(as_json(explanation, aftermath), default=str))
+        return
+    click.echo(str(explanation))
+    for line in aftermath:
+        click.echo(f"  {line}")
+
+
+@click.command()
+@click.argument("share")
+@_at
+@_journal
+@_config
+def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
+    """Why SHARE has the guests it has, or none: demand, luck, room on each host, and the rules about it."""
+    from vmm.decide.why import why_share
+    from vmm.manager.recovery import recover
+
+    for line in why_share(recover(_place(folder, etc), at), share):
+        click.echo(line)
+
+
+@rules.command()
+@click.argument("triggers", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--since", default="", help="Only the last so long, e.g. 7d.")
+@click.option("--flap-window", default="10m", show_default=True, help="Two firings within it are a flap.")
+@click.option("--list", "listing", is_flag=True, help="Also every firing that differs.")
+@_journal
+@_config
+@_form
+def backtest(
+    triggers: Path, since: str, flap_window: str, listing: bool, folder: Path | None, etc: Path, form: str
+) -> None:
+    """What the changed rules in TRIGGERS would have done on the recorded stream, beside what happened."""
+    from vmm.manager.backtest import backtest as run
+    from vmm.manager.recovery import recover
+
+    place = _place(folder, etc)
+    since_s = None
+    if since:
+        since_s = recover(place).state.now_s - parse_duration_s(since)
+    began_s = time.perf_counter()
+    result = run(place, triggers.read_text(encoding="utf-8"), str(triggers), since_s)
+    took_s = time.perf_counter() - began_s
+    rows = result.rows(parse_duration_s(flap_window))
+    if form == "json":
+        out = {"events": result.events, "seconds": took_s, "rules": rows, "would": result.would}
+        click.echo(msgspec.json.encode(out).decode())
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("rule", "fired", "would fire", "more", "fewer", "flaps", "would flap", "held by limits"):
+        table.add_column(column)
+    for row in rows:
+        cells = (row.recorded, row.would, row.more, row.fewer, row.flaps_recorded, row.flaps, row.limited)
+        table.add_row(row.rule, *map(str, cells))
+    Console().print(table)
+    if listing:
+        known = {(f.at, f.position) for f in result.recorded}
+        for firing in result.would:
+            if (firing.at, firing.position) not in known:
+                stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(firing.time_s))
+                click.echo(
+                    f"{firing.position:8d} {stamp} {firing.at}: {'; '.join(firing.calls)} ({firing.why})"
+                )
+    span = show_duration(result.last_s - result.first_s)
+    click.echo(f"{result.events} events over {span} in {took_s:.1f} s: {result.events / took_s:.0f} events/s")
+
+
+@rules.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--reason", default="reload", show_default=True)
+@_journal
+@_config
+def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
+    """Check the rule files, show what changes and what keeps its timers, ask, and hand them to the Manager.
+
+    They take effect as one event in the stream. On an error the old rules stay.
+    """
+    from vmm.manager.manager import read_rules
+    from vmm.manager.recovery import recover
+    from vmm.manager.wish import send_wish
+    from vmm.rules.rule import diff
+
+    settings = load_settings(etc)
+    files, findings = read_rules(settings.folder)
+    for finding in findings:
+        click.echo(str(finding), err=True)
+    from vmm.decide.rulebook import compile_rules
+
+    present = recover(_place(folder, etc))
+    click.echo(str(diff(present.rules.book, compile_rules(files).book)))
+    if not yes:
+        click.confirm("Apply?", abort=True)
+    wish = send_wish(settings, "reload", {"files": files}, reason)
+    click.echo(f"asked: reload (wish {wish}); the decision log says what became of it")
