@@ -12,6 +12,7 @@ another host, costs nothing. Kinds with tags (anti-affinity, affinity, spread) s
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import default_rng
 
 from vmm.policies._problem import Floats, Ints
 from vmm.policies._state import State
@@ -34,7 +35,7 @@ class Exchange:
         self.limit = limit
         self.move_price = move_price
         self.n = state.n_online
-        self.rng = np.random.default_rng(seed)
+        self.rng = default_rng(seed)
         self._noise: Floats = np.empty(0)
         pad = ((0, 0), (0, 1))  # kind T: no guest, nothing needed
         self._amount = np.pad(p.amount, pad)

@@ -148,7 +148,9 @@ class Plan:
                 if a.kind is Kind.START
             ]
         if self.hosts_left or self.policy == "consolidate":
-            out["hosts_left"] = list(self.hosts_left)
+            out["hosts_left"] = len(self.hosts_left)
+            out["hosts_on"] = list(self.hosts_left)
+            out["hosts_off"] = [a.source for a in self.actions if a.kind is Kind.POWER_OFF]
         if self.why_empty:
             out["why_empty"] = self.why_empty
         if self.unplaced:

@@ -1,0 +1,148 @@
+"""Consolidation: the fewest hosts that hold all guests, then the fewest migrations to get there.
+
+Hosts that some guest may not leave stay on. Numbers of hosts are tried from the lower bound up; for each,
+sets of hosts in order of how few guests they leave outside, until one can be packed and reached by moves
+that are legal one after another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vmm.policies._descent import Move
+from vmm.policies._keep import fewest, host_sets
+from vmm.policies._order import moves_between, ordered
+from vmm.policies._packing import packed
+from vmm.policies._problem import Bools, Floats, Ints, Problem, compile_problem
+from vmm.policies._state import State
+from vmm.policies._write import migrations
+from vmm.policies.errors import BadRequest
+from vmm.policies.model import Cluster, HostState
+from vmm.policies.objective import GANETI, Objective
+from vmm.policies.plan import Action, Kind, Limits, Plan
+
+_REPAIR_WORK = 1_000_000
+"""Exchanges that repair looks at for each set of hosts that best fit cannot fill."""
+_REPAIR_SETS = 4
+
+
+def consolidate(
+    cluster: Cluster,
+    objective: Objective = GANETI,
+    *,
+    spare: int = 0,
+    seed: int = 0,
+    limits: Limits | None = None,
+) -> Plan:
+    """Plan of migrations that empty as many hosts as possible, then of switching these off.
+
+    `spare` hosts more than needed stay on. The score after is that of the hosts left.
+    """
+    if spare < 0:
+        raise BadRequest(f"spare is {spare}", next_step="give a number of hosts >= 0")
+    problem = compile_problem(cluster, objective)
+    before = State(problem).score()
+    names = [h.name for h in cluster.hosts]
+    on = np.array([h.state is not HostState.OFFLINE for h in cluster.hosts], dtype=np.bool_)
+    keep, moves = _best(problem, on, spare, seed)
+    left = tuple(name for name, k in zip(names, keep.tolist(), strict=True) if k)
+    plan = Plan("consolidate", objective.name, before, before, hosts_left=left, seed=seed)
+    off = np.flatnonzero(on & ~keep).tolist()
+    if not off:
+        return replace(plan, why_empty=_why_none(cluster, problem, on))
+    actions = migrations(problem, moves, limits or Limits())
+    group = actions[-1].group if actions else 0
+    switches = tuple(Action(Kind.POWER_OFF, source=names[h], group=group + 1) for h in off)
+    after = cluster.moved({a.guest: a.target for a in actions}).with_hosts(
+        {names[h]: HostState.OFFLINE for h in off}
+    )
+    return replace(
+        plan, actions=actions + switches, score_after=State(compile_problem(after, objective)).score()
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """What a choice of hosts has to cover. R resources with limits, N hosts."""
+
+    problem: Problem
+    on: Bools
+    must: Bools  # hosts that cannot be emptied
+    guests: Ints  # movable guests per host
+    capacity: Floats  # R x N, for movable guests; 0 where none may go
+    needed: Floats  # R
+    seed: int
+
+
+def _task(p: Problem, on: Bools, seed: int) -> _Task:
+    capacity = np.maximum(p.room + p.need @ p.counts, 0.0)
+    takes = p.reach.any(axis=0) & on
+    finite = np.isfinite(capacity).all(axis=1)
+    must = on & (p.fixed_counts > 0)
+    for kind in np.flatnonzero(p.reach.sum(axis=1) <= 1).tolist():
+        here = p.counts[kind] > 0
+        if not (p.reach[kind] & ~here).any():
+            must |= on & here
+    needed = p.need @ p.counts.sum(axis=1)
+    return _Task(
+        p, on, must, p.counts.sum(axis=0), np.where(takes, capacity, 0.0)[finite], needed[finite], seed
+    )
+
+
+def _best(problem: Problem, on: Bools, spare: int, seed: int) -> tuple[Bools, list[Move]]:
+    """Hosts to keep and legal moves that empty the others."""
+    task = _task(problem, on, seed)
+    some = int(bool(task.guests.any()))
+    lower = max(fewest(task.capacity, task.needed, task.must), int(task.must.sum()), some)
+    for size in range(lower, int(on.sum())):
+        found = _of_size(task, size)
+        if found is not None and spare:
+            found = _of_size(task, size + spare) if size + spare < int(on.sum()) else None
+            return found or (on, [])
+        if found is not None:
+            return found
+    return on, []
+
+
+def _of_size(task: _Task, size: int) -> tuple[Bools, list[Move]] | None:
+    """The best packing found on so many hosts: best fit on many sets of hosts, repair on the first few."""
+    p = task.problem
+    best: tuple[Bools, list[Move]] | None = None
+    first: list[Bools] = []
+    for outside, keep in host_sets(task.capacity, task.needed, task.guests, task.must, size):
+        if best is not None and outside >= len(best[1]):
+            return best
+        first.append(keep)
+        best = _shorter(best, p, keep, packed(p, keep, 0, task.seed))
+    if best is not None:
+        return best
+    pairs = max(int((p.counts > 0).sum()), 1) * max(int((p.counts > 0).sum()) // max(p.hosts, 1), 1)
+    steps = min(max(_REPAIR_WORK // pairs, 50), 400)
+    for keep in first[:_REPAIR_SETS]:
+        best = _shorter(best, p, keep, packed(p, keep, steps, task.seed))
+        if best is not None:
+            return best
+    return None
+
+
+def _shorter(
+    best: tuple[Bools, list[Move]] | None, p: Problem, keep: Bools, counts: Ints | None
+) -> tuple[Bools, list[Move]] | None:
+    if counts is None:
+        return best
+    moves = ordered(p, moves_between(p, counts))
+    if moves is None or (best is not None and len(best[1]) <= len(moves)):
+        return best
+    return keep, moves
+
+
+def _why_none(cluster: Cluster, problem: Problem, on: Bools) -> str:
+    if not on.any():
+        return "no host is on"
+    if int(on.sum()) == 1:
+        return "only one host is on"
+    if not problem.kinds and cluster.guests:
+        return "no guest may be moved"
+    return f"no way was found to hold all guests on fewer than {int(on.sum())} hosts"
