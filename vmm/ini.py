@@ -8,6 +8,7 @@ indented. A value that opens a brace may span lines until the braces balance, in
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,11 @@ class Item:
 
     value: str
     line: int
+    lines: tuple[int, ...] = ()
+
+    def line_of(self, index: int) -> int:
+        """The file's line on which line `index` (from 0) of the value stands."""
+        return self.lines[index] if 0 <= index < len(self.lines) else self.line
 
 
 @dataclass(slots=True)
@@ -74,7 +80,7 @@ def parse_ini(text: str, file: str) -> tuple[list[Section], list[Finding]]:
     findings: list[Finding] = []
     seen: dict[str, Section] = {}
     section: Section | None = None
-    for line, name, key, value in _logical_lines(text, file, findings):
+    for line, name, key, item in _logical_lines(text, file, findings):
         if name is not None:
             if name in seen:
                 findings.append(
@@ -97,7 +103,7 @@ def parse_ini(text: str, file: str) -> tuple[list[Section], list[Finding]]:
                 Finding(file, line, f"[{section.name}] sets {key!r} twice (first at line {first}).")
             )
         else:
-            section.items[key] = Item(value, line)
+            section.items[key] = item
     return sections, findings
 
 
@@ -121,7 +127,7 @@ def read_ini(path: Path) -> list[Section]:
 
 def _logical_lines(
     text: str, file: str, findings: list[Finding]
-) -> Iterator[tuple[int, str | None, str, str]]:
+) -> Iterator[tuple[int, str | None, str, Item]]:
     """Yields (line, section name or None, key, value) with continuations joined."""
     lines = text.splitlines()
     i = 0
@@ -135,7 +141,7 @@ def _logical_lines(
             if not body.endswith("]") or not body[1:-1].strip():
                 findings.append(Finding(file, at, f"not a section header: {body!r}.", "Write [name]."))
                 continue
-            yield at, body[1:-1].strip(), "", ""
+            yield at, body[1:-1].strip(), "", Item("", at)
             continue
         cut = min((p for p in (body.find("="), body.find(":")) if p > 0), default=-1)
         if cut < 0 or raw[0].isspace():
@@ -149,19 +155,32 @@ def _logical_lines(
             )
             continue
         key, value = body[:cut].strip(), body[cut + 1 :].strip()
+        numbers = [at]
         while i < len(lines) and _continues(value, lines[i]):
             extra = lines[i].strip()
             if extra[:1] not in ("#", ";"):
                 value = f"{value}\n{extra}" if value else extra
+                numbers = [*numbers, i + 1] if value != extra else [i + 1]
             i += 1
-        if value.startswith("{") and value.count("{") > value.count("}"):
+        if braces_open(value):
             findings.append(Finding(file, at, f"{key!r} opens a brace that is never closed.", "Add '}'."))
             continue
-        yield at, None, key, value.strip()
+        yield at, None, key, Item(value.strip(), at, tuple(numbers))
+
+
+_QUOTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
+
+
+def braces_open(value: str) -> bool:
+    """Whether the value starts with a brace that is not closed yet; braces within quotes do not count."""
+    if not value.startswith("{"):
+        return False
+    bare = _QUOTED.sub("", value)
+    return bare.count("{") > bare.count("}")
 
 
 def _continues(value: str, line: str) -> bool:
-    if value.startswith("{") and value.count("{") > value.count("}"):
+    if braces_open(value):
         # An unclosed brace swallows lines, but not the next section: the error stays near its cause.
         return not line.startswith("[")
     return bool(line.strip()) and line[0].isspace()

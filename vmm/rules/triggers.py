@@ -136,7 +136,7 @@ def _parsed(section: Section, key: str, findings: list[Finding], parse: Callable
     try:
         return parse(item.value)
     except ExpressionError as exc:
-        line = item.line + exc.line - 1
+        line = item.line_of(exc.line - 1)
         message = f"[{section.name}] {key}: {exc.message}"
         findings.append(Finding(section.file, line, message, exc.suggestion))
         return None

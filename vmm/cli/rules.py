@@ -1,0 +1,152 @@
+"""`vmm rules`: check, lay out and test the rule files, before they act."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import click
+
+from vmm.cli.exits import FAILED, FINDINGS
+from vmm.decide.catalogue import CATALOGUE, encode_catalogue
+from vmm.decide.rulebook import FILES, check_rules
+from vmm.errors import ConfigError
+from vmm.ini import Finding
+from vmm.plugins.manager import load_plugins
+from vmm.rules import RuleBook, check_properties, check_triggers, default_schema
+from vmm.rules.layout import format_ini
+from vmm.rules.trial import read_trials, run_trial
+
+
+@click.group()
+def rules() -> None:
+    """Check, lay out and test rules."""
+
+
+@rules.command()
+@click.argument("folder", default="etc", type=click.Path(path_type=Path))
+@click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
+def check(folder: Path, quiet: bool) -> None:
+    """Everything about the rule files in FOLDER that can be known without running them.
+
+    Exit status 0 when there is nothing to say, 3 when there are findings (warnings count).
+    """
+    texts = {name: _read(folder / name) for name in FILES}
+    plugins = load_plugins()
+    for problem in plugins.problems:
+        click.echo(problem, err=True)
+    texts[CATALOGUE] = encode_catalogue(plugins.collectors)
+    checked, findings = check_rules(texts, str(folder))
+    _say(findings)
+    if findings:
+        raise click.exceptions.Exit(FINDINGS)
+    if not quiet and checked is not None:
+        shares = checked.entitlements.shares
+        click.echo(
+            f"{folder}: {len(checked.book.rules)} rules, {len(checked.properties)} properties, "
+            f"{len(checked.entitlements.profiles)} profiles, {len(shares)} shares: nothing to complain about"
+        )
+
+
+@rules.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 3 if a file would change.")
+@click.option("--diff", "show_diff", is_flag=True, help="Write nothing; print the changes.")
+def fmt(files: tuple[Path, ...], only_check: bool, show_diff: bool) -> None:
+    """Lay FILES out evenly. Comments, order and meaning stay."""
+    changed = 0
+    for path in files:
+        before = _read(path, required=True)
+        after = format_ini(before)
+        if after == before:
+            continue
+        changed += 1
+        if show_diff:
+            lines = difflib.unified_diff(
+                before.splitlines(), after.splitlines(), str(path), str(path), lineterm=""
+            )
+            click.echo("\n".join(lines))
+        elif only_check:
+            click.echo(f"{path}: would change")
+        else:
+            _write(path, after)
+            click.echo(f"{path}: laid out")
+    if only_check and changed:
+        raise click.exceptions.Exit(FINDINGS)
+
+
+@rules.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-c", "--config", "folder", default="etc", show_default=True, type=click.Path(path_type=Path),
+    help="Where the tested rules are.",
+)  # fmt: skip
+@click.option("-v", "--verbose", is_flag=True, help="Name the tests that pass, too.")
+def test(files: tuple[Path, ...], folder: Path, verbose: bool) -> None:
+    """Run the rule tests in FILES. Exit status 1 when one fails, 3 when a file cannot be read as tests."""
+    book, findings = _load_book(folder)
+    if book is None:
+        _say(findings)
+        raise click.exceptions.Exit(FINDINGS)
+    passed = failed = 0
+    for path in files:
+        trials, found = read_trials(_read(path, required=True), str(path), book)
+        _say(found)
+        if found:
+            raise click.exceptions.Exit(FINDINGS)
+        for trial in trials:
+            failures = run_trial(trial, book)
+            for failure in failures:
+                click.echo(f"FAILED [{trial.name}] {failure}")
+            if not failures and verbose:
+                click.echo(f"passed [{trial.name}]")
+            passed, failed = passed + (not failures), failed + bool(failures)
+    click.echo(f"{passed} passed, {failed} failed")
+    if failed:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _load_book(folder: Path) -> tuple[RuleBook | None, list[Finding]]:
+    """The rules of a folder; profiles and shares are not needed to test them."""
+    collectors = load_plugins().collectors
+    path = folder / "properties.ini"
+    properties, findings = check_properties(_read(path), str(path), collectors)
+    path = folder / "triggers.ini"
+    schema = default_schema().with_properties(properties)
+    book, found = check_triggers(_read(path, required=True), str(path), schema)
+    if any(f.severity == "error" for f in findings):
+        return None, findings + found
+    return book, findings + found
+
+
+def _say(findings: list[Finding]) -> None:
+    for finding in findings:
+        click.echo(str(finding))
+
+
+def _read(path: Path, required: bool = False) -> str:
+    """Text of a file; a missing one is empty unless it is required. Raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if required or not path.parent.is_dir():
+            raise ConfigError(
+                f"{path}: no such file.", next_step="name the folder or file that you mean"
+            ) from None
+        return ""
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(
+            f"{path}: cannot be read: {exc}.", next_step="make it a readable UTF-8 text"
+        ) from exc
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file in one step, so that nobody reads half of it."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.chmod(path.stat().st_mode & 0o777)
+        part.replace(path)
+    except OSError as exc:
+        part.unlink(missing_ok=True)
+        raise ConfigError(f"{path}: cannot be written: {exc}.", next_step="check space and rights") from exc
