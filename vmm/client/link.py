@@ -23,7 +23,7 @@ class BeatKind(Enum):
     NEW = "new"
     """A Manager that does not know us: the first, a new epoch, or one that comes back after a silence."""
     STALE = "stale"
-    """Older than what we know: a replayed or delayed message. It changes nothing."""
+    """Of an epoch that is over: a replayed or delayed message. It changes nothing."""
 
 
 class Link:
@@ -48,18 +48,17 @@ class Link:
         if beat.epoch in self._past:
             return BeatKind.STALE
         same = beat.epoch == self._epoch
-        if same and beat.time_s < self._last_time_s:
-            return BeatKind.STALE
         returned = now_s - self._beat_s > self._timeout_s
         if not same and self._epoch:
             self._past[self._epoch] = None
             if len(self._past) > _EPOCHS_KEPT:
                 self._past.popitem(last=False)
         self._epoch, self.manager = beat.epoch, beat.manager
-        self._last_time_s = beat.time_s
+        # The Manager's wall clock may be set back; its stream time then stands still, and so does ours.
+        self._last_time_s = max(self._last_time_s, beat.time_s) if same else beat.time_s
         self._heard_s = self._beat_s = now_s
         self._silences = 0
-        self._offset_s = beat.time_s - now_s
+        self._offset_s = self._last_time_s - now_s
         return BeatKind.USUAL if same and not returned else BeatKind.NEW
 
     def stream_time_s(self, now_s: float) -> float | None:

@@ -15,7 +15,7 @@ USUAL, NEW, STALE = BeatKind.USUAL, BeatKind.NEW, BeatKind.STALE
     [
         ([(1, "a", 100), (3, "a", 102)], [NEW, USUAL]),
         ([(1, "a", 100), (3, "b", 102)], [NEW, NEW]),
-        ([(1, "a", 100), (3, "a", 99)], [NEW, STALE]),  # replayed within an epoch
+        ([(1, "a", 100), (3, "a", 99)], [NEW, USUAL]),  # the Manager's clock was set back
         ([(1, "a", 100), (3, "b", 50), (4, "a", 101)], [NEW, NEW, STALE]),  # replayed from an old epoch
         ([(1, "a", 100), (3, "a", 100)], [NEW, USUAL]),
         ([(1, "a", 100), (15, "a", 114)], [NEW, NEW]),  # back after a silence
@@ -32,9 +32,21 @@ def test_stream_time_follows_the_last_beat_and_is_unknown_without_one() -> None:
     assert link.stream_time_s(1.0) is None
     link.beat(Beat(1000.0, "m", "a"), 2.0)
     assert link.stream_time_s(5.0) == 1003.0
-    link.beat(Beat(900.0, "m", "a"), 5.5)
-    assert link.stream_time_s(6.0) == 1004.0, "a stale beat moved the clock"
     assert link.stream_time_s(12.1) is None, "no beat vouches for the clock any more"
+
+
+def test_stream_time_stands_still_while_the_managers_clock_is_behind_and_is_its_own_in_each_epoch() -> None:
+    link = Link(10.0, now_s=0.0)
+    link.beat(Beat(1000.0, "m", "a"), 2.0)
+    for now in (4.0, 6.0):
+        link.beat(Beat(400.0 + now, "m", "a"), now)
+        assert link.stream_time_s(now) == 1000.0
+    link.beat(Beat(1001.0, "m", "a"), 8.0)
+    assert link.stream_time_s(9.0) == 1002.0
+    link.beat(Beat(500.0, "m", "b"), 10.0)
+    assert link.stream_time_s(10.0) == 500.0
+    assert link.beat(Beat(2000.0, "m", "a"), 11.0) is STALE
+    assert link.stream_time_s(11.0) == 501.0
 
 
 def test_silence_is_noticed_and_grows_longer_without_a_manager() -> None:
