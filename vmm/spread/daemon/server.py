@@ -1,7 +1,8 @@
 """The event loop of the daemon: listens, accepts, waits for connections and for time to pass.
 
-One thread does everything, so the order of requests needs no lock. It uses epoll directly: one wait, one read
-and one write are all that a message costs in system calls when nothing else is going on.
+One thread does everything, so the order of requests needs no lock. It uses epoll directly, edge-triggered:
+connections are served in the order in which their bytes arrived, nothing is registered anew to write, and one
+wait, one read and one write are all that a message costs in system calls when nothing else is going on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import resource
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +27,9 @@ log = logging.getLogger("vmm.spread.daemon")
 
 _ACCEPTS_A_ROUND = 64
 _SPARE_DESCRIPTORS = 64
-_RETRY_ACCEPT_S = 0.1
+_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_READ = select.EPOLLIN | _GONE
+_WATCHED = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
 class Server:
@@ -50,6 +54,8 @@ class Server:
         self._timers: list[tuple[float, int, Session]] = []
         self._serial = itertools.count()
         self._stopping = False
+        self._stop_lock = threading.Lock()
+        self._unread: list[Session] = []
         self.sessions = Sessions(
             raw,
             self,
@@ -63,31 +69,35 @@ class Server:
 
     def stop(self) -> None:
         """Make `run` return; from any thread or signal handler."""
-        self._stopping = True
-        os.eventfd_write(self._event, 1)
+        with self._stop_lock:
+            if not self._stopping:
+                self._stopping = True
+                os.eventfd_write(self._event, 1)
 
     def run(self) -> None:
         """Serve until `stop`; then close everything."""
         sessions, connections = self.sessions, self._connections
         try:
             while not self._stopping:
-                for fd, events in self._epoll.poll(self._wait_s()):
-                    session = connections.get(fd)
-                    if session is None:
+                ready = self._epoll.poll(0 if self._unread else self._wait_s())
+                old = [session for session in self._unread if session.state is not State.CLOSED]
+                unread = [session for session in old if sessions.readable(session)]
+                for fd, events in ready:
+                    found = connections.get(fd)
+                    if found is None:
                         self._other(fd)
                         continue
-                    if events & ~select.EPOLLOUT:
-                        sessions.readable(session)
-                    if events & select.EPOLLOUT and session.state is not State.CLOSED:
-                        sessions.writable(session)
+                    found.gone = found.gone or bool(events & _GONE)
+                    if events & _READ and found not in unread and sessions.readable(found):
+                        unread.append(found)
+                    if found.writing and events & select.EPOLLOUT:
+                        sessions.writable(found)
+                self._unread = unread
                 sessions.flush()
                 if self._timers:
                     self._expire()
         finally:
             self._close()
-
-    def watch_writes(self, session: Session, on: bool) -> None:
-        self._epoll.modify(session.fd, select.EPOLLIN | (select.EPOLLOUT if on else 0))
 
     def set_deadline(self, session: Session, seconds: float) -> None:
         session.deadline = self._clock() + seconds if seconds else 0.0
@@ -119,7 +129,7 @@ class Server:
             session = self.sessions.open(stream, where)
             if session.state is not State.CLOSED:
                 self._connections[session.fd] = session
-                self._epoll.register(session.fd, select.EPOLLIN)
+                self._epoll.register(session.fd, _WATCHED)
 
     def _wait_s(self) -> float:
         return max(0.0, self._timers[0][0] - self._clock()) if self._timers else -1.0
@@ -138,7 +148,9 @@ class Server:
             listener.close()
         self.sessions.close_all()
         self._epoll.close()
-        os.close(self._event)
+        with self._stop_lock:
+            self._stopping = True
+            os.close(self._event)
 
 
 def _fitting(limits: Limits) -> Limits:

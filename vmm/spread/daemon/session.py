@@ -33,6 +33,7 @@ class Session:
         "doomed",
         "fd",
         "field",
+        "gone",
         "handshake",
         "membership",
         "offset",
@@ -59,7 +60,9 @@ class Session:
         self.field = b""
         self.membership = False
         self.writing = False
-        """Whether the loop waits for room in the kernel's buffer."""
+        """Whether the kernel's buffer was full: the loop says when there is room again."""
+        self.gone = False
+        """Whether the client will send no more than what already waits to be read."""
         self.doomed = False
         self.deadline = 0.0
         self.received = 0

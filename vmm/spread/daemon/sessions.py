@@ -41,9 +41,6 @@ class Limits:
 class Watcher(Protocol):
     """What the sessions need of the event loop."""
 
-    def watch_writes(self, session: Session, on: bool) -> None:
-        """Report when the connection can be written."""
-
     def set_deadline(self, session: Session, seconds: float) -> None:
         """Report when so much time has passed; the last call counts, 0 takes it back."""
 
@@ -91,15 +88,15 @@ class Sessions:
             self._watcher.set_deadline(session, self._limits.handshake_s)
         return session
 
-    def readable(self, session: Session) -> None:
-        """Bytes, the end, or an error wait on the connection."""
+    def readable(self, session: Session) -> bool:
+        """Bytes, the end, or an error wait on the connection. True if that may still be so afterwards."""
         try:
             data = session.stream.recv(_PIECE_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError as problem:
             self.end(session, f"connection lost: {problem.strerror}")
-            return
+            return False
         if session.state is State.OPEN:
             if data:
                 self._requests(session, session.decoder.feed(data))
@@ -114,6 +111,7 @@ class Sessions:
                 self._give_up(session, "closed by the client in the handshake")
         elif not data:
             self._close(session)
+        return (len(data) == _PIECE_BYTES or session.gone) and session.state is not State.CLOSED
 
     def writable(self, session: Session) -> None:
         """Give a session what waits for it."""
@@ -125,9 +123,8 @@ class Sessions:
             return
         if empty and session.state is State.LEAVING:
             self._linger(session)
-        elif empty == session.writing:
+        else:
             session.writing = not empty
-            self._watcher.watch_writes(session, session.writing)
 
     def flush(self) -> None:
         """Give every session what was queued since the last call."""
