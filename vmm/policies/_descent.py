@@ -49,6 +49,13 @@ class Neighbourhood:
         # A host as its own target shows as a gain only through prices that depend on who is there.
         self._own = bool(p.caps) or any(tags.member.any() for tags in (p.near, p.wide))
 
+    def arrivals(self, state: State) -> Floats:
+        """Linearised change of the score by one more unit of a kind on a host (T x N)."""
+        root = np.sqrt(state.variance)
+        slope = (self.problem.weight / (2 * np.maximum(root, 1e-9)))[:, None]
+        pull = self.problem.scale * state.y
+        return np.asarray(self._left @ np.concatenate([slope * pull, slope * self._scale2]) + state.arrive)
+
     def best(self, state: State) -> tuple[float, Move]:
         """The allowed move with the least change of the score, and that change (inf: none is allowed)."""
         p = self.problem

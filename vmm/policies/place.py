@@ -65,7 +65,10 @@ def place(
             continue
         score += change
         filler.add(kind, host)
-        actions.append(Action(Kind.START, guest.name, "", names[host], 0.0, overhead_s, 0, score))
+        sizes = {"memory_mib": guest.memory_mib, "vcpus": guest.vcpus}
+        actions.append(
+            Action(Kind.START, guest.name, "", names[host], 0.0, overhead_s, 1, score, sizes=sizes)
+        )
     return Plan(
         policy="place",
         objective=objective.name,

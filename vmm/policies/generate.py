@@ -1,0 +1,153 @@
+"""Clusters out of a seed, to compare planners on: as text (`ganeti.format_cluster`) or as a Cluster.
+
+The same arguments give the same cluster with the same NumPy: only integers and uniform numbers of its
+default generator are drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmm.policies.errors import BadRequest
+from vmm.policies.model import Cluster, Guest, Host, Load
+
+Pattern = Literal["skewed", "packed", "new-hosts", "uneven"]
+PATTERNS: tuple[Pattern, ...] = ("skewed", "packed", "new-hosts", "uneven")
+
+_MEMORY_MIB = (1024, 2048, 4096, 8192, 16384)
+_MEMORY_ODDS = (0.2, 0.3, 0.3, 0.15, 0.05)
+_VCPUS = (1, 2, 4, 8)
+_VCPU_ODDS = (0.3, 0.4, 0.2, 0.1)
+_FILL = {"skewed": 0.6, "packed": 0.35, "new-hosts": 0.55, "uneven": 0.7}
+_GROUP = frozenset({"uuid-g0"})
+_KEEP_FREE = 0.05
+_TRIES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What to generate.
+
+    skewed: few hosts have many guests. packed: evenly at a low fill, for consolidation. new-hosts: skewed,
+    but a tenth of the hosts is empty. uneven: hosts of very different sizes, guests of any size, fuller.
+    """
+
+    hosts: int
+    guests: int
+    seed: int = 1
+    pattern: Pattern = "skewed"
+    vcpu_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.hosts < 1 or self.guests < 0:
+            raise BadRequest(
+                f"{self.hosts} hosts and {self.guests} guests make no cluster", next_step="ask for more"
+            )
+        if self.pattern not in PATTERNS:
+            raise BadRequest(
+                f"unknown pattern {self.pattern!r}", next_step=f"use one of {', '.join(PATTERNS)}"
+            )
+
+
+def generate(shape: Shape) -> Cluster:
+    """A cluster on shared storage in which every guest has a host and every host is within its limits."""
+    rng = np.random.default_rng(shape.seed)
+    uneven = shape.pattern == "uneven"
+    guests = [_guest(i, rng, uneven) for i in range(shape.guests)]
+    hosts = _hosts(shape, guests, rng)
+    odds = _odds(shape, rng)
+    free = np.array([h.memory_mib - h.memory_own_mib for h in hosts])
+    cpus = np.array([h.vcpu_ratio * h.cpus for h in hosts])
+    keep = np.array([_KEEP_FREE * h.memory_mib for h in hosts])
+    placed: dict[str, str] = {}
+    for guest in sorted(guests, key=lambda g: -g.memory_mib):
+        host = _pick(guest, odds, free - keep, cpus, rng)
+        if host is None:
+            raise BadRequest(
+                f"guest {guest.name} ({guest.memory_mib:g} MiB) fits on no generated host",
+                next_step="ask for more hosts or fewer guests",
+            )
+        free[host] -= guest.memory_mib
+        cpus[host] -= guest.vcpus
+        placed[guest.name] = hosts[host].name
+    return Cluster(hosts, guests).moved(dict(placed))
+
+
+def _guest(number: int, rng: np.random.Generator, uneven: bool) -> Guest:
+    if uneven:
+        memory = 256 * int(rng.integers(1, 80))
+        vcpus = int(rng.integers(1, 13))
+    else:
+        memory = _MEMORY_MIB[_draw(rng, _MEMORY_ODDS)]
+        vcpus = _VCPUS[_draw(rng, _VCPU_ODDS)]
+    # A skewed load between 0 and 1 without transcendental functions of the random stream.
+    cpu = round(float(rng.random()) * float(rng.random()) * float(rng.random()) + 0.02, 4)
+    load = Load(
+        cpu, round(cpu * (0.3 + 0.4 * float(rng.random())), 4), round(cpu * 0.3, 4), round(cpu * 0.2, 4)
+    )
+    return Guest(f"v{number:05d}", memory, vcpus, disk_mib=10240, load=load, networks=_GROUP)
+
+
+def _hosts(shape: Shape, guests: list[Guest], rng: np.random.Generator) -> list[Host]:
+    memory = sum(g.memory_mib for g in guests) / shape.hosts / _FILL[shape.pattern] / 1024
+    vcpus = sum(g.vcpus for g in guests) / shape.hosts / shape.vcpu_ratio / 0.5
+    largest_gib = max((g.memory_mib for g in guests), default=0) / 1024
+    most_vcpus = max((g.vcpus for g in guests), default=0)
+    steps = (0.5, 0.75, 1.0, 1.5, 2.0) if shape.pattern == "uneven" else (0.75, 1.0, 1.0, 1.25)
+    out = []
+    for i in range(shape.hosts):
+        size = steps[int(rng.integers(len(steps)))]
+        gib = max(32, math.ceil(memory * size), math.ceil(largest_gib * 1.2) + 2)
+        cpus = max(8, math.ceil(vcpus * size), math.ceil(most_vcpus / shape.vcpu_ratio))
+        out.append(
+            Host(
+                f"n{i:04d}",
+                gib * 1024,
+                cpus,
+                memory_own_mib=1024,
+                memory_reserve_mib=1,
+                vcpu_ratio=shape.vcpu_ratio,
+                networks=_GROUP,
+            )
+        )
+    return out
+
+
+def _odds(shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
+    odds = np.ones(shape.hosts)
+    if shape.pattern != "packed":
+        filled = shape.hosts - max(1, shape.hosts // 10) if shape.pattern == "new-hosts" else shape.hosts
+        odds[:] = 0.0
+        ranks = rng.permutation(max(filled, 1))
+        odds[: len(ranks)] = 1 / (ranks + 1.0)
+    return np.asarray(odds / odds.sum())
+
+
+def _pick(
+    guest: Guest,
+    odds: NDArray[np.float64],
+    free: NDArray[np.float64],
+    cpus: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> int | None:
+    sums = np.cumsum(odds)
+    for _ in range(_TRIES):
+        host = min(int(np.searchsorted(sums, rng.random(), side="right")), len(odds) - 1)
+        if guest.memory_mib <= free[host] and guest.vcpus <= cpus[host]:
+            return host
+    fits = np.flatnonzero((guest.memory_mib <= free) & (guest.vcpus <= cpus))
+    return int(fits[free[fits].argmax()]) if len(fits) else None
+
+
+def _draw(rng: np.random.Generator, odds: tuple[float, ...]) -> int:
+    number = float(rng.random())
+    for i, part in enumerate(odds):
+        number -= part
+        if number < 0:
+            return i
+    return len(odds) - 1
