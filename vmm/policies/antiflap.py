@@ -104,7 +104,7 @@ def judged(memory: Memory, settings: Settings, plan: Plan, now_s: float) -> tupl
     if gain <= cost:
         return (
             replace(memory, rounds=0),
-            f"the plan gains {gain:.6f} and costs {cost:.6f} ({plan.data_mib / _MIB_PER_GIB:.1f} GiB to copy)",
+            f"the plan gains {gain:.6f} and costs {cost:.6f} ({plan.data_mib / _MIB_PER_GIB:.1f} GiB)",
         )
     held = memory.rounds + 1
     if held < settings.rounds:

@@ -81,13 +81,14 @@ def _objective(
     known = {**OBJECTIVES, **{o.name: o for o in extra}}
     section = reader.sections.get("objective")
     name = section.get("name", "ganeti") if section else "ganeti"
-    prices = {f"{key}_price": value for key, value in soft.items()}
     if name == "weighted":
         if not any(weights.values()):
             reader.complain(
                 "weights", "", "every weight is 0, so that nothing would ever be planned", "Set one."
             )
-        return weighted(weights, **prices)
+        return weighted(
+            weights, affinity_price=soft["affinity"], spread_price=soft["spread"], power_price=soft["power"]
+        )
     if name not in known:
         reader.complain(
             "objective", "name", f"unknown objective {name!r}.", suggest(name, [*known, "weighted"])
@@ -96,7 +97,9 @@ def _objective(
     chosen = known[name]
     if not any(soft.values()):
         return chosen
-    return Objective(chosen.name, chosen.deviations, chosen.ceilings, **prices)
+    return Objective(
+        chosen.name, chosen.deviations, chosen.ceilings, soft["affinity"], soft["spread"], soft["power"]
+    )
 
 
 class _Reader:

@@ -1,7 +1,7 @@
 """Recovery: start the guests of dead hosts elsewhere, the important ones first, and keep the reserve.
 
-Whether a host is dead is not decided here: the caller has proof (a fence, an expired lease, an administrator's
-word) and says so with HostState.OFFLINE.
+Whether a host is dead is not decided here: the caller has proof (a fence, an expired lease, an
+administrator's word) and says so with HostState.OFFLINE.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Scaling guests by load, on two levels: shares and caps inside a host first, migration between hosts second.
 
 Level one gives each guest the vCPUs and memory that its load asks for, within its profile; where a host
-cannot give all, physical CPU time is shared by weight (max-min fair) as `cpu_weight` and `cpu_cap`, and memory
-grows only as far as there is room. Level two moves guests away from hosts that could not give what was needed.
+cannot give all, physical CPU time is shared by weight (max-min fair) as `cpu_weight` and `cpu_cap`, and
+memory grows only as far as there is room. Level two moves guests away from hosts that have too little.
 """
 
 from __future__ import annotations
@@ -82,20 +82,28 @@ def scale(
     for host in cluster.hosts:
         if host.takes_guests:
             actions += _relieved(world, host, limits)
-    for host in cluster.hosts:
-        for guest in list(world.there[host.name]):
-            if (sizes := world.sizes(guest, host)) and guest.name in wanted:
-                world.resize(guest, sizes)
-                actions.append(
-                    Action(
-                        Kind.RESIZE, guest.name, host.name, host.name, score_after=world.unmet(), sizes=sizes
-                    )
-                )
+    for growing in (False, True):  # what shrinks makes room for what grows
+        for host in cluster.hosts:
+            actions += _resized(world, host, growing)
     numbered = tuple(replace(a, group=i + 1) for i, a in enumerate(actions))
     why = "" if actions else "every guest uses what it has within the bands, or nobody may be changed"
     return Plan(
         "scale", "unmet demand", before, world.unmet(), numbered, why_empty=why, reasons=world.reasons
     )
+
+
+def _resized(world: _World, host: Host, growing: bool) -> list[Action]:
+    actions = []
+    for guest in list(world.there[host.name]):
+        vcpus, memory = world.liked(guest)
+        grows = vcpus > guest.vcpus or memory > guest.memory_mib
+        if guest.name in world.wanted and grows == growing and (sizes := world.sizes(guest, host)):
+            world.resize(guest, sizes)
+            score = world.unmet()
+            actions.append(
+                Action(Kind.RESIZE, guest.name, host.name, host.name, score_after=score, sizes=sizes)
+            )
+    return actions
 
 
 def fair_caps(capacity: float, demands: Sequence[float], weights: Sequence[float]) -> list[float]:
@@ -163,7 +171,7 @@ class _World:
         return total
 
     def sizes(self, guest: Guest, host: Host) -> dict[str, float]:
-        """What of the guest to change on this host now: as near to what it would like as there is room for."""
+        """What of the guest to change on this host now: as near to its liking as there is room for."""
         vcpus, memory = self.liked(guest)
         others = [g for g in self.there[host.name] if g.name != guest.name]
         free_mib = (
