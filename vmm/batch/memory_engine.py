@@ -108,6 +108,7 @@ class Engine:
         node.up = False
         lost = sorted((self.tasks[job] for job in node.tasks), key=lambda task: -task.order)
         node.tasks.clear()
+        node.free = node.cpus
         for task in lost:
             task.state, task.node, task.reason = "pending", "", f"NodeFail on {name}"
             self.counts[task.work.queue].lost += 1
