@@ -57,37 +57,34 @@ class Inbox:
     def receive(self, timeout: float | None) -> Message:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._receiving:
-            while True:
-                self._check_open("receive")
-                while self._frames:
-                    message = self._next()
-                    if message is not None:
-                        return message
-                self._fill(deadline)
+            try:
+                while True:
+                    self._check_open("receive")
+                    while self._frames:
+                        message = self._next()
+                        if message is not None:
+                            return message
+                    self._fill(deadline)
+            finally:
+                if self._outside is not None:
+                    self._show_waiting()
 
     def receive_many(self, limit: int, timeout: float | None) -> list[Message]:
         deadline = None if timeout is None else time.monotonic() + timeout
         messages: list[Message] = []
         with self._receiving:
-            while True:
-                self._check_open("receive_many")
-                while self._frames and len(messages) < limit:
-                    first = self._frames[0]
-                    try:
-                        message = self._next()
-                    except error:
-                        if not messages:
-                            raise
-                        self._frames.appendleft(first)
-                        return messages
-                    if message is not None:
-                        messages.append(message)
-                if messages:
-                    return messages
-                try:
-                    self._fill(deadline)
-                except TimeoutError:
-                    return messages
+            try:
+                while not messages:
+                    self._check_open("receive_many")
+                    if not self._frames:
+                        self._fill(deadline)
+                    self._take(limit, messages)
+            except TimeoutError:
+                pass
+            finally:
+                if self._outside is not None:
+                    self._show_waiting()
+        return messages
 
     def readable_bytes(self) -> int:
         self._check_open("poll")
@@ -104,7 +101,8 @@ class Inbox:
                 self._outside = select.epoll()
                 self._outside.register(self._stream, select.EPOLLIN)
                 self._outside.register(self._event, select.EPOLLIN)
-                self._show_waiting()
+                if self._frames or self._end is not None:
+                    self._signal()
             return self._outside.fileno()
 
     def wake(self) -> None:
@@ -150,11 +148,22 @@ class Inbox:
         if self._end is not None and not self._frames and self.ended:
             raise error(f"{call}() called on closed mbox: {self._end.text}", lost=True)
 
+    def _take(self, limit: int, messages: list[Message]) -> None:
+        """Move up to `limit` messages out. An erroneous one ends the list, or is raised if it is the first."""
+        while self._frames and len(messages) < limit:
+            first = self._frames[0]
+            try:
+                message = self._next()
+            except error:
+                if not messages:
+                    raise
+                self._frames.appendleft(first)
+                return
+            if message is not None:
+                messages.append(message)
+
     def _next(self) -> Message | None:
         frame = self._frames.popleft()
-        if self._outside is not None and not self._frames:
-            with self._state:
-                self._show_waiting()
         if is_forged(frame):
             self.forged_dropped += 1
             return None
@@ -185,9 +194,6 @@ class Inbox:
         if self._decoder.error is not None:
             text = f"the daemon sent bytes that are no message: {self._decoder.error}"
             self._end = error(ILLEGAL_MESSAGE, text, lost=True)
-        if self._outside is not None:
-            with self._state:
-                self._show_waiting()
 
     def _ending(self, how: str) -> error:
         held = self._decoder.pending
@@ -234,10 +240,11 @@ class Inbox:
 
     def _show_waiting(self) -> None:
         """Raise or lower the event for those who `select` on us."""
-        if self._frames or self._end is not None:
-            self._signal()
-        elif not self._woken and not self._stopped:
-            self._clear_event()
+        with self._state:
+            if self._frames or self._end is not None:
+                self._signal()
+            elif not self._woken and not self._stopped:
+                self._clear_event()
 
     def _signal(self) -> None:
         if self._event >= 0 and not self._raised:
