@@ -75,6 +75,21 @@ def test_silence_of_the_manager_makes_a_new_connection(world: World, silence: st
     assert world.manager.next(Report).values == {"ram": 1}
 
 
+def test_without_a_manager_the_reconnects_grow_rare(world: World) -> None:
+    client = world.client()
+    client.start()
+    world.manager.next(Hello)
+    world.clock.ahead_s += 10.5
+    assert world.manager.next(Hello).facts["connections"] == 2
+    world.clock.ahead_s += 10.5
+    for query in ("q1", "q2"):  # two turns of its loop
+        world.manager.send(Query(query))
+        world.manager.next(Report, lambda r, query=query: r.query == query)  # type: ignore[misc]
+    assert client.receiver.connections == 2
+    world.clock.ahead_s += 10.0
+    assert world.manager.next(Hello).facts["connections"] == 3
+
+
 @pytest.mark.parametrize("news", ["epoch", "asked", "returned"])
 def test_a_manager_that_does_not_know_us_is_told_again(world: World, news: str) -> None:
     world.joined(collectors={"ram": reads(1)}, link_timeout_s=1000.0)
