@@ -6,8 +6,9 @@ all at once. `view()` gives arrays for the vectorised rules and brings them up t
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
-from math import inf
+from math import inf, nan
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from vmm.errors import VmmError
 Hook = Callable[[int], None]
 
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "table": list, "dict": dict}
-_DTYPES: dict[str, type] = {"int": np.int64, "float": np.float64, "bool": np.bool_}
+_DTYPES: dict[str, type] = {"int": np.float64, "float": np.float64, "bool": np.bool_}
 _INT_LIMIT = 1 << 63
 
 
@@ -31,6 +32,7 @@ class ValueRefused(VmmError):
 class Column:
     """Values of one property, indexed by the table's row numbers.
 
+    `times` holds the last reading's time even when its value has become unknown; NaN: there was none.
     `unknown` counts the live rows without a value. `hooks` are called with the row when its value changed,
     `touch_hooks` also when the same value was reported again.
     """
@@ -41,6 +43,7 @@ class Column:
         "_valid",
         "hooks",
         "is_float",
+        "largest",
         "max_age_s",
         "name",
         "python_type",
@@ -65,9 +68,10 @@ class Column:
         self.python_type = TYPES[type_]
         self.is_float = type_ == "float"
         self.values: list[Any] = []
-        self.times: list[float | None] = []
+        self.times = array("d")
         self.queued: list[bool] = []
         self.unknown = 0
+        self.largest = 0.0
         self.hooks: tuple[Hook, ...] = ()
         self.touch_hooks: tuple[Hook, ...] = ()
         self._array: NDArray[Any] | None = None
@@ -79,7 +83,7 @@ class Column:
         more = rows - len(self.values)
         if more > 0:
             self.values += [None] * more
-            self.times += [None] * more
+            self.times.extend([nan] * more)
             self.queued += [False] * more
             self._array = self._stale = None
 
@@ -124,13 +128,15 @@ class Column:
     def view(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """(values, valid) over all rows, holes too; unknown values are 0. Only int, float and bool columns.
 
-        Raises OverflowError when an integer does not fit 64 bits. The arrays are kept: do not write to them.
+        Integers come as float64, exact while `largest` is below 2**53. The arrays are kept: do not write
+        to them.
         """
         stale = self._stale
         if self._array is None or self._valid is None or stale is None or len(stale) * 8 > len(self.values):
             dtype = _DTYPES[self.type]
             self._valid = np.array([v is not None for v in self.values], dtype=np.bool_)
             self._array = np.array([0 if v is None else v for v in self.values], dtype=dtype)
+            self.largest = float(np.abs(self._array).max(initial=0)) if self.type == "int" else 0.0
             self._stale = []
         elif stale:
             array, valid, values = self._array, self._valid, self.values
@@ -138,5 +144,7 @@ class Column:
                 value = values[row]
                 valid[row] = value is not None
                 array[row] = 0 if value is None else value
+                if self.type == "int" and value is not None and abs(value) > self.largest:
+                    self.largest = float(abs(value))
             stale.clear()
         return self._array, self._valid

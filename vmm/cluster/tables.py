@@ -7,8 +7,9 @@ Everything here is a function of the calls made: no clock is read. A reading old
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import inf
+from math import inf, nan
 from typing import Any, NamedTuple
 
 from vmm.cluster.columns import Column
@@ -107,7 +108,7 @@ class Table:
                 col.unknown -= 1
             else:
                 col.vacate(row)
-            col.times[row] = None
+            col.times[row] = nan
         self.free.append(row)
 
     def names(self) -> list[str]:
@@ -166,7 +167,7 @@ class Table:
         if col is not None:
             if col.values[row] is not None:
                 col.store(row, None)
-            col.times[row] = None
+            col.times[row] = nan
 
     def get(self, name: str, column: str) -> Reading | None:
         """The reading, or None when it is unknown. Raises NoSuchSubject."""
@@ -176,7 +177,7 @@ class Table:
         col = self.columns.get(column)
         if col is None or col.values[row] is None:
             return None
-        return Reading(col.values[row], col.times[row] or 0.0)
+        return Reading(col.values[row], col.times[row])
 
     def expire(self, now_s: float) -> None:
         """Make unknown what is older than its column allows at `now_s`."""
@@ -188,7 +189,7 @@ class Table:
                 continue
             col.queued[row] = False
             time_s = col.times[row]
-            if time_s is None or col.values[row] is None:
+            if time_s != time_s or col.values[row] is None:
                 continue
             due_s = time_s + col.max_age_s
             if due_s < now_s:
@@ -211,7 +212,7 @@ class Table:
                 for _, c in sorted(self.columns.items())
             ],
             "values": [[c.values[r] for r in rows] for _, c in sorted(self.columns.items())],
-            "times": [[c.times[r] for r in rows] for _, c in sorted(self.columns.items())],
+            "times": [[_time(c.times[r]) for r in rows] for _, c in sorted(self.columns.items())],
         }
 
     def fill(self, data: Mapping[str, Any]) -> None:
@@ -225,7 +226,7 @@ class Table:
                 column, type=type_, unit=unit, max_age_s=inf if max_age_s is None else max_age_s
             )
             col.values[:] = values
-            col.times[:] = times
+            col.times[:] = array("d", [nan if t is None else t for t in times])
             col.unknown = sum(v is None for v in values)
             self._requeue(col)
 
@@ -235,7 +236,7 @@ class Table:
         col.queued = [False] * len(col.values)
         if col.max_age_s != inf:
             for row, (value, time_s) in enumerate(zip(col.values, col.times, strict=True)):
-                if value is not None and time_s is not None:
+                if value is not None and time_s == time_s:
                     col.queued[row] = True
                     self._expiries.append((time_s + col.max_age_s, col.name, row))
         heapq.heapify(self._expiries)
@@ -305,6 +306,10 @@ class World:
         for kind, content in data["tables"].items():
             world.table(kind).fill(content)
         return world
+
+
+def _time(time_s: float) -> float | None:
+    return None if time_s != time_s else time_s
 
 
 def _type_of(column: str, value: Any) -> str:

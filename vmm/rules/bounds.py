@@ -157,12 +157,26 @@ def exact_sum(values: list[Any], floats: bool) -> int | float | None:
         return None
 
 
+def total_of(fn: str, values: list[Any], floats: bool) -> Any:
+    """`sum` or `mean` of known values; values that do not add up, or the mean of none: unknown."""
+    try:
+        total = exact_sum(values, floats)
+        if fn == "sum" or total is None:
+            return total
+        return finite(total / len(values))
+    except (TypeError, ZeroDivisionError, OverflowError):
+        return None
+
+
 def extreme(fn: str, certain: list[Any], possible: list[Any], any_unknown: bool, numeric: bool) -> Any:
     """`min` or `max` of the certain members, given possible further ones and perhaps wholly unknown ones."""
     pick = min if fn == "min" else max
     if not certain:
         return None
-    best = pick(certain)
+    try:
+        best = pick(certain)
+    except TypeError:
+        return None
     if not possible and not any_unknown:
         return best
     if not numeric:

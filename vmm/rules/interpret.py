@@ -20,10 +20,10 @@ from vmm.rules.bounds import (
     compare,
     conjunction,
     disjunction,
-    exact_sum,
     extreme,
     finite,
     negate,
+    total_of,
     truth,
 )
 
@@ -118,7 +118,8 @@ class Interpreter:
         table = self.world.table(node.kind)
         if name is None or name not in table or node.column not in table.columns:
             return None
-        return table.columns[node.column].times[table.rows[name]]
+        read_s = table.columns[node.column].times[table.rows[name]]
+        return None if read_s != read_s else read_s
 
     def members(self, loops: tuple[n.Loop, ...], scope: Scope) -> Iterator[tuple[bool | None, Scope]]:
         """(whether it is in, scope) for all that may be in; what is certainly out is left out.
@@ -173,13 +174,7 @@ def fold(node: n.Aggregate, found: list[tuple[bool | None, Any]]) -> Any:
         return extreme(node.fn, certain, possible, unknown, node.type in n.NUMERIC)
     if any(kept is None or v is None or type(v) is Between for kept, v in found):
         return None
-    try:
-        total = exact_sum([v for _, v in found], node.element.type == "float")
-        if node.fn == "sum" or total is None:
-            return total
-        return finite(total / len(found))
-    except (TypeError, ZeroDivisionError, OverflowError):
-        return None
+    return total_of(node.fn, [v for _, v in found], node.element.type == "float")
 
 
 def opposite(value: Any) -> Any:
