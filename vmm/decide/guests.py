@@ -179,7 +179,9 @@ def _act(state: State, guest: Guest) -> None:
     elif guest.state == "removing":
         _command(state, guest, batch, "delete_node", {"node": guest.name})
     elif guest.state == "stopping":
-        grace_s = state.settings.shutdown_grace_s
+        # One that never gave a sign of life does not hear the power button either.
+        alive = guest.joined or guest.ever_ready or guest.node_seen_s >= 0
+        grace_s = state.settings.shutdown_grace_s if alive else 0.0
         _command(state, guest, guest.host, "destroy_guest", {"name": guest.name, "grace_s": grace_s})
     elif guest.state == "cleaning":
         _command(state, guest, guest.host, "destroy_guest", {"name": guest.name, "grace_s": 0.0})
@@ -245,6 +247,8 @@ def _tell_failure(state: State, guest: Guest) -> None:
     if luck is None or not luck.failures:
         return  # another guest of the share came up meanwhile, or a person said to try again
     if luck.gave_up:
+        if any(g.spec.share == share and g.failure and not g.ever_ready for g in state.guests.values()):
+            return  # several failed together: the last one speaks for all
         console = f" Last lines of its console: {guest.console.strip()[-400:]!r}." if guest.console else ""
         state.note(
             "share",
@@ -256,11 +260,12 @@ def _tell_failure(state: State, guest: Guest) -> None:
             trail=guest.trail,
         )
         return
-    delay_s = max(0.0, luck.next_try_s - state.now_s)
+    delay_s = round(luck.next_try_s - state.now_s)
+    when = f"in {delay_s} s" if delay_s > 0 else "now"
     state.note(
         "share",
         share,
-        f"guest {guest.name} failed ({guest.failure}); try {luck.failures + 1} of {limit} in {delay_s:g} s",
+        f"guest {guest.name} failed ({guest.failure}); try {luck.failures + 1} of {limit} {when}",
         level="warning",
         trail=guest.trail,
     )
