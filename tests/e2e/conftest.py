@@ -1,26 +1,51 @@
-"""Fixtures of the end-to-end tests: the images, and one testbed for the session."""
+"""Fixtures of the end-to-end tests: the images, one testbed for the session, a vmm installation per test."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the package `testbed` stands beside this file
 
-from testbed import SEARCH_PATH, ImageSet, Testbed, build_images
+from testbed import SEARCH_PATH, Choices, Gate, ImageSet, Site, Testbed, build_images, tail
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAMS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "slurmctld", "munged", "ip", "mke2fs")
+_FAILED = pytest.StashKey[bool]()
+_GATE_PORTS = itertools.count(7001)
+_LOG_TAIL = 6000
+
+MakeSite = Callable[..., Site]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything quick first: the end-to-end tests run last, in their written order."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the tails of all logs of the testbed when a test failed in it."""
+    report = yield
+    if not report.failed:
+        return report
+    item.stash[_FAILED] = True
+    bed = getattr(item, "funcargs", {}).get("bed")
+    if isinstance(bed, Testbed) and call.when == "call":
+        since_s = call.start
+        for path in bed.logs():
+            if path.exists() and path.stat().st_mtime >= since_s:
+                report.sections.append((f"end of {path.relative_to(bed.directory)}", tail(path, _LOG_TAIL)))
+        report.sections.append(("what was left", "\n".join(bed.describe())))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +78,40 @@ def session_bed(images: ImageSet, cache: Path) -> Iterator[Testbed]:
 
 
 @pytest.fixture
-def bed(session_bed: Testbed) -> Iterator[Testbed]:
-    """The session's testbed; after the test no job, node, guest or disk of it may be left."""
+def bed(session_bed: Testbed, request: pytest.FixtureRequest) -> Iterator[Testbed]:
+    """The session's testbed; after the test no job, node, guest or disk of it may be left.
+
+    What a failed test leaves is removed, so that the next one starts clean.
+    """
     yield session_bed
-    assert session_bed.residue() == []
+    if request.node.stash.get(_FAILED, False):
+        session_bed.clear()
+        return
+    left = session_bed.residue()
+    if left:
+        session_bed.clear()
+    assert left == []
+
+
+@pytest.fixture
+def make_site(bed: Testbed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeSite]:
+    """`make_site(**choices)`: a vmm installation on the testbed, not started. It is ended after the test."""
+    made: list[Site] = []
+
+    def make(**choices: object) -> Site:
+        label = f"{request.node.name.removeprefix('test_').partition('[')[0][:40]}-{len(made) + 1}"
+        site = Site(bed, tmp_path / f"site{len(made) + 1}", REPOSITORY, label, Choices(**choices))  # type: ignore[arg-type]
+        made.append(site)
+        return site
+
+    yield make
+    for site in made:
+        site.close()
+
+
+@pytest.fixture
+def gate(bed: Testbed) -> Iterator[Gate]:
+    """A gate that jobs can wait at; see testbed/gate.py."""
+    found = Gate(bed.ctl, next(_GATE_PORTS))
+    yield found
+    found.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .controller import Controller
 from .host import Host
-from .image import ImageSet
+from .image import OVERLAYS, ImageSet
 from .network import NETNS_DIRECTORY, Lan, address, namespaces_of
 from .shell import run
 
@@ -32,7 +32,7 @@ class Testbed:
         # Short: libvirt's socket below it has to stay under 108 characters.
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.prefix}-"))
         self.shared = self.directory / "shared"
-        self.shared.mkdir()
+        (self.shared / OVERLAYS).mkdir(parents=True)
         self.lan = Lan(self.prefix)
         self._net_spaces: set[int] = set()
         names = {"ctl": address(1)} | {f"dom0{name}": address(11 + i) for i, name in enumerate(hosts)}
@@ -86,7 +86,33 @@ class Testbed:
         found += [
             f"guest {guest} on host {host.name}" for host in self.hosts.values() for guest in host.domains()
         ]
-        return found + [f"file {path.name} in the shared storage" for path in sorted(self.shared.iterdir())]
+        files = [path for path in sorted(self.shared.rglob("*")) if path != self.shared / OVERLAYS]
+        return found + [f"file {path.relative_to(self.shared)} in the shared storage" for path in files]
+
+    def logs(self) -> list[Path]:
+        """Every log file of every machine, those of guests included."""
+        ctl = [self.directory / "ctl/run/slurmctld/slurmctld.log"]
+        libvirt = [host.directory / "libvirt-log/libvirtd.log" for host in self.hosts.values()]
+        own = sorted(self.directory.glob("*/log/*.log"))
+        serial = [path for host in self.hosts.values() for path in host.serial_logs()]
+        return [*own, *ctl, *libvirt, *serial]
+
+    def describe(self) -> list[str]:
+        """What is there now, for a failed test's report; never raises."""
+        try:
+            return self.residue()
+        except AssertionError as exc:
+            return [str(exc)]
+
+    def clear(self) -> None:
+        """Remove by force what `residue` would name, so that the next test starts clean."""
+        for host in self.hosts.values():
+            host.power_on()
+            host.remove_domains()
+        self.ctl.forget_all()
+        for path in self.shared.rglob("*"):
+            if path.is_file():
+                path.unlink(missing_ok=True)
 
     def leftovers(self) -> list[str]:
         """What is still there of this testbed: namespaces, processes, mounts, files. Empty after `down`."""

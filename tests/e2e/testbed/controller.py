@@ -128,6 +128,18 @@ class Controller(Pod):
         """Cancel whatever waits or runs: a job left over would run on the next test's first node."""
         self.run(["scancel", "--full", "--user=root"], check=False)
 
+    def forget_all(self) -> None:
+        """Forget all jobs and nodes, running or not: the batch server starts anew with nothing."""
+        if self.slurmctld is not None and self.slurmctld.running:
+            self.slurmctld.kill()
+        (self.directory / "run/slurmctld/jobcomp.txt").unlink(missing_ok=True)
+        self.start_slurmctld(fresh=True)
+
+    def stop_slurmctld(self) -> None:
+        """End the batch server as a shutdown would; it keeps its state for `start_slurmctld`."""
+        assert self.slurmctld is not None
+        self.slurmctld.terminate(30.0)
+
     def nodes(self) -> dict[str, str]:
         """State of every node known to the batch system, by name."""
         rows = self.run(["sinfo", "-h", "-N", "-o", "%N|%T"]).splitlines()

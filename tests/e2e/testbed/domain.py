@@ -65,6 +65,6 @@ def domain_xml(name: str, number: int, disk: str, *, memory_mib: int = 128) -> s
     add(card, "model", type="virtio")
     add(add(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
     line = add(devices, "serial", type="pty")
-    add(line, "log", file=f"/var/log/libvirt/qemu/{name}.serial", append="on")
+    add(line, "log", file=f"/var/log/libvirt/qemu/{name}.serial.log", append="on")
     add(devices, "memballoon", model="virtio")
     return ET.tostring(domain, encoding="unicode")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from .image import OVERLAYS
 from .network import NETWORK, PREFIX_LENGTH, address
 from .pod import Pod, PodProcess
 from .shell import run, tail, wait_for
@@ -42,7 +44,9 @@ def _settings(values: Mapping[str, object]) -> str:
 
 
 class Host(Pod):
-    """Inside: /srv/images (templates, read only by habit) and /srv/vm (shared storage of all hosts).
+    """Inside: /srv/images (templates) and /srv/vm (shared storage of all hosts).
+
+    Nothing is written to /srv/images but its folder `overlays`, which lies in the shared storage.
 
     Guests plug into `br0`; its addresses are the LAN's. `uri` works from outside and, with
     `qemu:///system`, from inside.
@@ -84,6 +88,7 @@ class Host(Pod):
             (self.directory / "group", "/etc/group"),
             (self._images, "/srv/images"),
             (self._shared, "/srv/vm"),
+            (self._shared / OVERLAYS, f"/srv/images/{OVERLAYS}"),
         ]
 
     def connect_bridge(self) -> None:
@@ -107,6 +112,7 @@ class Host(Pod):
         self.start_libvirtd()
 
     def start_libvirtd(self) -> None:
+        """Start libvirtd and wait for its answer; guests that ran on without it are found again."""
         daemon = self.start("libvirtd", ["libvirtd", "--listen"])
         self.libvirtd = daemon
         # The socket is there before the drivers are: only an answer counts.
@@ -119,6 +125,11 @@ class Host(Pod):
             raise AssertionError(f"libvirtd of host {self.name} ended:\n{tail(daemon.log)}")
         self._keep_capabilities()
 
+    def stop_libvirtd(self) -> None:
+        """End libvirtd; its guests run on."""
+        assert self.libvirtd is not None
+        self.libvirtd.terminate(30.0)
+
     def virsh(self, *words: str, check: bool = True) -> str:
         return run(["virsh", "-q", "-c", self.uri, *words], check=check)
 
@@ -126,9 +137,27 @@ class Host(Pod):
         """The names of all guests known to libvirt, running or not."""
         return sorted(self.virsh("list", "--all", "--name").split())
 
+    def remove_domains(self) -> None:
+        """Switch every guest off and forget it."""
+        for name in self.domains():
+            self.virsh("destroy", name, check=False)
+            self.virsh("undefine", name, check=False)
+
     def serial_log(self, guest: str) -> str:
-        """What a guest printed on its first serial line (when its log is in libvirt's place)."""
-        return tail(self.directory / f"libvirt-log/qemu/{guest}.serial", 1_000_000)
+        """What the guest of that name printed on its serial line, also after its end."""
+        return tail(self.directory / f"libvirt-log/qemu/{guest}.serial.log", 1_000_000)
+
+    def serial_logs(self) -> list[Path]:
+        """The serial logs of all guests there have been."""
+        return sorted((self.directory / "libvirt-log/qemu").glob("*.serial.log"))
+
+    def starts(self) -> Counter[str]:
+        """How often a guest of each name was started here, by libvirt's own log."""
+        found = Counter[str]()
+        for path in (self.directory / "libvirt-log/qemu").glob("*.log"):
+            if not path.name.endswith(".serial.log"):
+                found[path.stem] = path.read_text(errors="replace").count(": starting up libvirt version")
+        return found
 
     def _write_configuration(self) -> None:
         made = self.directory

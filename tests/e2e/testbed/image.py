@@ -18,6 +18,7 @@ from .shell import run
 
 GROUPS = ("groupA", "groupB")
 BROKEN = "broken.qcow2"
+OVERLAYS = "overlays"  # an empty folder: the hosts mount the shared overlays there
 _ROOT_SIZE = "1G"
 _KEPT_BUILDS = 2
 _OWN_SOURCES = tuple(
@@ -89,7 +90,7 @@ def _build(
     work: Path, repository: Path, key: Path, kernel_package: Path, userland: list[Path], base: Path
 ) -> None:
     out = work / "out"
-    out.mkdir()
+    (out / OVERLAYS).mkdir(parents=True)
     rootfs.make_ram_disk(kernel_package, userland, work, out / "vmlinuz", out / "initrd.gz")
     tree = work / "root"
     run(["cp", "-a", "--reflink=auto", base, tree])

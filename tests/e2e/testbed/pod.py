@@ -87,6 +87,15 @@ class PodProcess:
         """Wait until nsenter, which stops itself after its child was stopped, has done so."""
         wait_for(f"{self.name} to stop", lambda: not self.running or _state(self._popen.pid) == "T")
 
+    def pause(self) -> None:
+        """Freeze it: a hung program."""
+        self.send_signal(signal.SIGSTOP)
+        self.wait_until_stopped()
+
+    def resume(self) -> None:
+        self.send_signal(signal.SIGCONT)
+        self.let_go_on()
+
     def let_go_on(self) -> None:
         """Wake a stopped nsenter, or it never notices its child's end."""
         if self.running:
