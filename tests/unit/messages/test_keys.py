@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vmm.errors import ConfigError
@@ -97,6 +97,9 @@ fields = st.tuples(st.integers(0, 9), st.integers(0, 99), st.text(max_size=6), s
 
 
 @given(fields, fields)
+@example((1, 2, "ab", b"c"), (1, 2, "a", b"bc"))
+@example((1, 2, "a|b", b"c"), (1, 2, "a", b"b|c"))
+@example((1, 23, "", b""), (12, 3, "", b""))
 def test_a_signature_counts_for_exactly_its_fields(
     one: tuple[int, int, str, bytes], other: tuple[int, int, str, bytes]
 ) -> None:
