@@ -5,19 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypervisor_world import MakeSpec, open_libvirt
 
 from vmm.config import HypervisorSettings
 from vmm.hypervisors.interface import Hypervisor
-from vmm.hypervisors.libvirt import LibvirtHypervisor
 from vmm.hypervisors.memory import Faults, MemoryHypervisor
 from vmm.messages.guest import GuestSpec
-
-NODE = Path(__file__).with_name("node.xml")
-MakeSpec = Callable[..., GuestSpec]
 
 
 @pytest.fixture
@@ -54,14 +51,6 @@ def images(tmp_path: Path) -> Path:
     (folder / "vmlinuz").write_bytes(b"kernel")
     (folder / "initrd.gz").write_bytes(b"initrd")
     return folder
-
-
-def open_libvirt(tmp_path: Path, images: Path, **settings: object) -> LibvirtHypervisor:
-    pytest.importorskip("libvirt")
-    if not shutil.which("qemu-img"):
-        pytest.skip("qemu-img is not installed")
-    chosen = HypervisorSettings(uri=f"test://{NODE}", reserve_mib=512, **settings)  # type: ignore[arg-type]
-    return LibvirtHypervisor(chosen, images, tmp_path / "consoles", "host1")
 
 
 @pytest.fixture(params=["memory", "libvirt-test"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from conftest import MakeSpec
+from hypervisor_world import MakeSpec
 
 from vmm.hypervisors.interface import GuestFailed, Hypervisor, HypervisorDown
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from conftest import NODE, MakeSpec
+from hypervisor_world import NODE, MakeSpec
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeSpec, open_libvirt
+from hypervisor_world import MakeSpec, open_libvirt
 
 from vmm.config import HypervisorSettings, Settings
 from vmm.errors import ConfigError

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import MakeSpec
+from hypervisor_world import MakeSpec
 
 from vmm.config import HypervisorSettings
 from vmm.hypervisors.interface import GuestFailed, HypervisorDown

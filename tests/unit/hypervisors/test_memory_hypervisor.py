@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import MakeSpec
+from hypervisor_world import MakeSpec
 
 from vmm.config import HypervisorSettings
 from vmm.errors import ConfigError
