@@ -23,7 +23,7 @@ from vmm.ini import Finding, FindingsError
 from vmm.journal import Journal, JournalLocked
 from vmm.manager.errors import SecondManager, StartFailed
 from vmm.manager.line import Line
-from vmm.manager.listener import Listener
+from vmm.manager.listener import Intake, Listener
 from vmm.manager.picture import Picture
 from vmm.manager.recovery import recover
 from vmm.manager.sender import Outgoing, Sender
@@ -174,6 +174,10 @@ class Manager:
     @property
     def picture(self) -> Picture:
         return self._watch.picture
+
+    @property
+    def intake(self) -> Intake:
+        return self._listener.intake
 
     @property
     def ready(self) -> threading.Event:
