@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vmm.policies.constraints import why_not
 from vmm.policies.errors import BadFile
-from vmm.policies.model import Cluster, Guest
+from vmm.policies.model import Cluster, Guest, HostState
 from vmm.policies.plan import Action, Kind
 
 
@@ -116,6 +116,22 @@ def _guest(action: Action, world: Cluster) -> Guest:
     if there is not None:
         return there
     return Guest(action.guest, action.sizes.get("memory_mib", 0.0), action.sizes.get("vcpus", 0.0))
+
+
+def done_in(world: Cluster, actions: Sequence[Action]) -> Cluster:
+    """The world after these actions, as a rehearsal sees it: guests have moved, resized or come to be."""
+    guests = {g.name: g for g in world.guests}
+    for action in actions:
+        if action.guest:
+            guest = _guest(action, world)
+            guests[action.guest] = replace(
+                guest,
+                host=action.target or action.source,
+                vcpus=action.sizes.get("vcpus", guest.vcpus),
+                memory_mib=action.sizes.get("memory_mib", guest.memory_mib),
+            )
+    off = {a.source: HostState.OFFLINE for a in actions if a.kind is Kind.POWER_OFF}
+    return Cluster(world.hosts, guests.values()).with_hosts(off)
 
 
 def read_actions(text: str, file: str = "<plan>") -> tuple[Action, ...]:

@@ -1,0 +1,318 @@
+"""`vmm plan`: make a plan, print it, do nothing. Works offline on a file in Ganeti's text format."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vmm.policies import apply as stepwise
+from vmm.policies.balance import Search
+from vmm.policies.balance import balance as plan_balance
+from vmm.policies.config import Policies, parse_policies
+from vmm.policies.consolidate import consolidate as plan_consolidate
+from vmm.policies.errors import BadFile, BadRequest
+from vmm.policies.evacuate import evacuate as plan_evacuate
+from vmm.policies.explain import explain
+from vmm.policies.ganeti import format_cluster, format_loads, parse_cluster, parse_loads
+from vmm.policies.generate import PATTERNS, Shape, generate
+from vmm.policies.model import Cluster, Guest, HostState, Load
+from vmm.policies.objective import OBJECTIVES, STATIC, Objective
+from vmm.policies.place import place as plan_place
+from vmm.policies.plan import Plan
+from vmm.policies.recover import recover as plan_recover
+from vmm.policies.scale import Bands, Demand
+from vmm.policies.scale import scale as plan_scale
+
+_REASONS_UP_TO = 2000
+"""Guests up to which the reasons are given unless asked otherwise: they take longer than the plan."""
+
+_File = click.Path(path_type=Path, dir_okay=False)
+_Command = Callable[..., Any]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadFile(str(path), 1, "no such file", next_step="give the path of an existing file") from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadFile(
+            str(path), 1, f"cannot be read: {exc}", next_step="give a readable UTF-8 text"
+        ) from None
+
+
+def _source(command: _Command) -> _Command:
+    """Options that say which cluster is planned for and what is good."""
+    options = (
+        click.option("--ganeti", "data", type=_File, required=True, help="Cluster in Ganeti's text format."),
+        click.option("--util", type=_File, help="Measured loads: guest cpu memory disk network, one a line."),
+        click.option("--static", is_flag=True, help="Leave measured load out of the score."),
+        click.option("--objective", "name", help="Objective by name; overrides the policies' and --static."),
+        click.option("--policies", type=_File, help="A policies.ini with weights, prices and limits."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _output(command: _Command) -> _Command:
+    options = (
+        click.option(
+            "--reasons/--no-reasons", default=None, help="Why guests stay and hosts are not chosen."
+        ),
+        click.option("-o", "form", type=click.Choice(["table", "json"]), default="table", show_default=True),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class _Problem:
+    """The cluster and the policies that the options name."""
+
+    def __init__(
+        self, data: Path, util: Path | None, static: bool, name: str | None, policies: Path | None
+    ) -> None:
+        if static and util is not None:
+            raise click.UsageError("--static leaves loads out: give it or --util, not both.")
+        loads = parse_loads(_read(util), str(util)) if util else None
+        self.cluster: Cluster = parse_cluster(_read(data), str(data), loads)
+        self.policies: Policies = parse_policies(_read(policies), str(policies)) if policies else Policies()
+        self.objective: Objective = self.policies.objective
+        if static and not policies:
+            self.objective = STATIC
+        if name is not None:
+            if name not in OBJECTIVES:
+                raise BadRequest(
+                    f"unknown objective {name!r}", next_step=f"use one of {', '.join(OBJECTIVES)}"
+                )
+            self.objective = OBJECTIVES[name]
+
+
+def _print(plan: Plan, problem: _Problem, planning_s: float, reasons: bool | None, form: str) -> None:
+    few = len(problem.cluster.guests) <= _REASONS_UP_TO
+    why: dict[str, str] = dict(plan.reasons)
+    if reasons or (reasons is None and few and form == "json"):
+        why |= explain(problem.cluster, plan, problem.objective)
+    if form == "json":
+        out = plan.to_json() | {"planning_s": planning_s}
+        click.echo(json.dumps(out | ({"reasons": why} if why else {}), indent=1))
+    else:
+        from vmm.cli._plan_show import show_plan  # rich takes as long to import as a plan to make
+
+        show_plan(plan, planning_s, why)
+
+
+def _timed(make: Callable[[], Plan]) -> tuple[Plan, float]:
+    start = time.perf_counter()
+    plan = make()
+    return plan, time.perf_counter() - start
+
+
+@click.group()
+def plan() -> None:
+    """Make plans: what to move where, at what cost, with what gain. Prints; does nothing."""
+
+
+@plan.command()
+@_source
+@click.option("--max-moves", type=int, help="Move at most so many guests, as well as possible.")
+@click.option("--min-gain", type=float, help="Score that a plan must gain [default: 1 % of the score].")
+@click.option(
+    "--swaps", is_flag=True, help="Search deeper, for exchanges of guests, until the budget is over."
+)
+@click.option("--budget-s", type=float, help="Time for --swaps, in s [default: 1].")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_output
+def balance(
+    max_moves: int | None,
+    min_gain: float | None,
+    swaps: bool,
+    budget_s: float | None,
+    seed: int,
+    reasons: bool | None,
+    form: str,
+    **source: Any,
+) -> None:
+    """Spread guests evenly over the hosts, moving few of them."""
+    problem = _Problem(**source)
+    asked = problem.policies.search
+    search = Search(
+        max_moves=asked.max_moves if max_moves is None else max_moves,
+        min_gain=asked.min_gain if min_gain is None else min_gain,
+        swaps=swaps,
+        budget_s=budget_s,
+        seed=seed or asked.seed,
+        clock=time.monotonic,
+    )
+    made, took_s = _timed(
+        lambda: plan_balance(problem.cluster, problem.objective, search, limits=problem.policies.limits)
+    )
+    _print(made, problem, took_s, reasons, form)
+
+
+@plan.command()
+@_source
+@click.option("--hosts", required=True, help="Hosts to empty, separated by commas.")
+@_output
+def evacuate(hosts: str, reasons: bool | None, form: str, **source: Any) -> None:
+    """Empty one or several hosts, one migration a guest."""
+    problem = _Problem(**source)
+    names = _names(hosts)
+    made, took_s = _timed(
+        lambda: plan_evacuate(problem.cluster, names, problem.objective, limits=problem.policies.limits)
+    )
+    _print(made, problem, took_s, reasons, form)
+
+
+@plan.command()
+@_source
+@click.option(
+    "--spare", type=int, default=0, show_default=True, help="Keep so many hosts more than needed on."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@_output
+def consolidate(spare: int, seed: int, reasons: bool | None, form: str, **source: Any) -> None:
+    """Put all guests on as few hosts as possible, and switch the others off."""
+    problem = _Problem(**source)
+    made, took_s = _timed(
+        lambda: plan_consolidate(
+            problem.cluster, problem.objective, spare=spare, seed=seed, limits=problem.policies.limits
+        )
+    )
+    _print(made, problem, took_s, reasons, form)
+
+
+@plan.command()
+@_source
+@click.option(
+    "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many equal guests."
+)
+@click.option("--memory-mib", type=float, required=True)
+@click.option("--vcpus", type=float, required=True)
+@click.option("--name", "stem", default="new", show_default=True, help="Guests are called NAME0, NAME1, ...")
+@_output
+def place(
+    count: int, memory_mib: float, vcpus: float, stem: str, reasons: bool | None, form: str, **source: Any
+) -> None:
+    """Choose a host for each of some new guests, one after another."""
+    problem = _Problem(**source)
+    load = Load(1.0, 1.0, 1.0, 1.0)
+    guests = [Guest(f"{stem}{i}", memory_mib, vcpus, load=load) for i in range(count)]
+    made, took_s = _timed(
+        lambda: plan_place(problem.cluster, guests, problem.objective, limits=problem.policies.limits)
+    )
+    _print(made, problem, took_s, False if reasons is None else reasons, form)
+
+
+@plan.command()
+@_source
+@click.option("--dead", default="", help="Hosts that are dead, besides those that the file calls offline.")
+@click.option("--use-reserve", is_flag=True, help="Start guests even in the room kept for one more loss.")
+@_output
+def recover(dead: str, use_reserve: bool, reasons: bool | None, form: str, **source: Any) -> None:
+    """Start the guests of dead hosts elsewhere, by priority."""
+    problem = _Problem(**source)
+    problem.cluster = problem.cluster.with_hosts(dict.fromkeys(_names(dead), HostState.OFFLINE))
+    made, took_s = _timed(
+        lambda: plan_recover(
+            problem.cluster,
+            problem.objective,
+            keep_reserve=not use_reserve,
+            limits=problem.policies.limits,
+        )
+    )
+    _print(made, problem, took_s, reasons, form)
+
+
+@plan.command()
+@_source
+@click.option("--vcpus-min", type=int, default=1, show_default=True)
+@click.option("--vcpus-max", type=int, default=16, show_default=True)
+@click.option("--memory-min-mib", type=float, default=512, show_default=True)
+@click.option("--memory-max-mib", type=float, default=65536, show_default=True)
+@click.option("--low", type=float, default=0.3, show_default=True, help="Less use than this shrinks a guest.")
+@click.option("--aim", type=float, default=0.6, show_default=True, help="Use that a new size aims at.")
+@click.option("--high", type=float, default=0.85, show_default=True, help="More use than this grows a guest.")
+@_output
+def scale(
+    vcpus_min: int,
+    vcpus_max: int,
+    memory_min_mib: float,
+    memory_max_mib: float,
+    low: float,
+    aim: float,
+    high: float,
+    reasons: bool | None,
+    form: str,
+    **source: Any,
+) -> None:
+    """Give guests the vCPUs and memory that their load (--util, as parts of their size) asks for."""
+    if source["util"] is None:
+        raise click.UsageError("scaling needs measured loads: give --util.")
+    problem = _Problem(**source)
+    demands = [
+        Demand(
+            guest.name,
+            guest.load.cpu * guest.vcpus,
+            guest.load.memory * guest.memory_mib,
+            vcpus_min,
+            vcpus_max,
+            memory_min_mib,
+            memory_max_mib,
+        )
+        for guest in problem.cluster.guests
+    ]
+    made, took_s = _timed(
+        lambda: plan_scale(
+            problem.cluster, demands, bands=Bands(low, aim, high), limits=problem.policies.limits
+        )
+    )
+    show_reasons = False if reasons is None else reasons
+    _print(made, problem, took_s, show_reasons, form)
+
+
+@plan.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("name")
+@click.option("--hosts", type=int, default=35, show_default=True)
+@click.option("--guests", type=int, default=350, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--pattern", type=click.Choice(PATTERNS), default="skewed", show_default=True)
+@click.option("--vcpu-ratio", type=float, default=4.0, show_default=True)
+def make(folder: Path, name: str, **shape: Any) -> None:
+    """Write a generated cluster: FOLDER/NAME.data and FOLDER/NAME.util."""
+    cluster = generate(Shape(**shape))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.data").write_text(format_cluster(cluster), encoding="utf-8")
+    (folder / f"{name}.util").write_text(format_loads(cluster), encoding="utf-8")
+    click.echo(f"{folder / name}.data: {len(cluster.hosts)} hosts, {len(cluster.guests)} guests")
+
+
+@plan.command("check")
+@click.argument("file", type=_File)
+@click.option("--ganeti", "data", type=_File, required=True, help="Cluster in Ganeti's text format.")
+def check(file: Path, data: Path) -> None:
+    """Rehearse a plan from FILE (`-o json`) on a cluster, checking each step as `apply` would."""
+    world = parse_cluster(_read(data), str(data))
+    actions = stepwise.read_actions(_read(file), str(file))
+    for done in range(len(actions) + 1):
+        step = stepwise.next_step(actions, done, world)
+        if isinstance(step, stepwise.Stop):
+            raise BadRequest(f"step {step.position + 1}: {step.reason}", next_step="make a new plan")
+        if isinstance(step, stepwise.Do):
+            world = stepwise.done_in(world, step.actions)
+    click.echo(f"{len(actions)} steps: each can be carried out")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+if __name__ == "__main__":
+    plan(prog_name="vmm plan")
