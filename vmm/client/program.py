@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 RECORD_FILE = "commands.sqlite"
 _READERS = 8
 _CONNECT_S = 5.0
+_FIRST_GRACE_S = 3.0
+_GUEST_GRACE_S = 60.0
+"""A guest that was reset comes back before the daemon knows that it went."""
 
 
 class Client:
@@ -104,6 +107,7 @@ class Client:
             random=jitter,
             reconnect_max_s=settings.bus.reconnect_max_s,
             poll_s=poll_s,
+            first_grace_s=_GUEST_GRACE_S if options.role == "domU" else _FIRST_GRACE_S,
         )
 
     def start(self) -> None:

@@ -42,7 +42,8 @@ class Receiver:
     """`open_bus` makes a connection (raises BusLost, NameTaken). Times are of the monotonic `clock`.
 
     A name that is taken ends the client, but not at once: our own last connection may linger at the
-    daemon, so it is tried for `first_grace_s` at the start and `later_grace_s` after a reconnect.
+    daemon until TCP gives it up (its repeats are up to two minutes apart). So it is tried for
+    `first_grace_s` at the start, `later_grace_s` after a connection of our own.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class Receiver:
         random: Callable[[], float],
         reconnect_max_s: float,
         poll_s: float = 0.2,
-        first_grace_s: float = 1.0,
-        later_grace_s: float = 60.0,
+        first_grace_s: float = 3.0,
+        later_grace_s: float = 300.0,
     ) -> None:
         self._open_bus, self._name, self._shard, self._manager_key = open_bus, name, shard, manager_key
         self._link, self._outbox, self._hooks, self._complaints = link, outbox, hooks, complaints
