@@ -187,6 +187,7 @@ def test_an_address_that_is_taken(tmp_path: Path) -> None:
     first.close()
 
 
+@pytest.mark.processes
 def test_as_a_program(tmp_path: Path) -> None:
     batch = MemoryBatch([], str(tmp_path / "b.sock"))
     batch.start()

@@ -39,14 +39,22 @@ def make_spec() -> MakeSpec:
     return make
 
 
+@pytest.fixture(scope="session")
+def empty_qcow2(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A qcow2 image; nothing where qemu-img is not installed."""
+    path = tmp_path_factory.mktemp("qcow2") / "empty.qcow2"
+    if not shutil.which("qemu-img"):
+        return b""
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "8M"], check=True)
+    return path.read_bytes()
+
+
 @pytest.fixture
-def images(tmp_path: Path) -> Path:
+def images(tmp_path: Path, empty_qcow2: bytes) -> Path:
     """An images folder with one qcow2 and one raw template and a kernel."""
     folder = tmp_path / "images"
     folder.mkdir()
-    template = folder / "groupA.qcow2"
-    if shutil.which("qemu-img"):
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", template, "8M"], check=True)
+    (folder / "groupA.qcow2").write_bytes(empty_qcow2)
     (folder / "groupB.img").write_bytes(bytes(1 << 20))
     (folder / "vmlinuz").write_bytes(b"kernel")
     (folder / "initrd.gz").write_bytes(b"initrd")

@@ -12,6 +12,7 @@ from vmm.hypervisors import kvm_probe
 from vmm.hypervisors.kvm_probe import SECTOR, boot_kernel, boot_sector, probe_kvm
 
 SOURCE = Path(kvm_probe.__file__).with_name("kvm_probe.S")
+SLOW = pytest.mark.slow
 needs_qemu = pytest.mark.skipif(not shutil.which(kvm_probe.QEMU), reason="QEMU is not installed")
 
 
@@ -61,17 +62,19 @@ PASSES = 'printf LTPW >"$s"; exit 33'
     ("kvm", "usable", "words"),
     [
         (PASSES, True, "no kernel was at hand"),
-        ('printf LT >"$s"; exec sleep 60', False, "changed page tables do not within"),
-        ("exec sleep 60", False, "does not reach long mode"),
+        pytest.param(
+            'printf LT >"$s"; exec sleep 60', False, "changed page tables do not within", marks=SLOW
+        ),
+        pytest.param("exec sleep 60", False, "does not reach long mode", marks=SLOW),
         ('printf "LTP!" >"$s"; exit 65', False, "fails after 'LTP!'"),
         ('printf L >"$s"; echo "KVM internal error. Suberror: 1" >&2; exec sleep 60', False, "Suberror: 1"),
         ('echo "qemu: failed to initialize kvm: Permission denied" >&2; exit 1', False, "Permission denied"),
-        pytest.param(f"sleep 2.6; {PASSES}", False, "slower than", marks=pytest.mark.slow),
+        pytest.param(f"sleep 2.6; {PASSES}", False, "slower than", marks=SLOW),
     ],
 )
 def test_verdicts(tmp_path: Path, kvm: str, usable: bool, words: str) -> None:
     qemu = fake(tmp_path, f"if [ $accel = tcg ]; then {PASSES}; fi; {kvm}")
-    limit = 0.2 if "sleep 60" in kvm and "Suberror" not in kvm else 10.0  # what answers may take its time
+    limit = 1.0 if "sleep 60" in kvm and "Suberror" not in kvm else 10.0  # what answers may take its time
     verdict = probe_kvm(device=Path("/dev/null"), qemu=qemu, sector_limit_s=limit)
     assert (verdict.usable, words in verdict.reason) == (usable, True), verdict
 
@@ -81,13 +84,13 @@ def test_verdicts(tmp_path: Path, kvm: str, usable: bool, words: str) -> None:
     [
         ("Linux version 6.1\nRun /init as init process\n", True, "comes up to its init"),
         ("Linux version 6.1\nKernel panic: VFS: Unable to mount root fs\n", True, "comes up"),
-        ("Linux version 6.1\n", False, "does not reach its init"),
-        ("Probing EDD... ok\n", False, "no line of it"),
+        pytest.param("Linux version 6.1\n", False, "does not reach its init", marks=SLOW),
+        pytest.param("Probing EDD... ok\n", False, "no line of it", marks=SLOW),
     ],
 )
 def test_kernels(tmp_path: Path, console: str, ok: bool, words: str) -> None:
     qemu = fake(tmp_path, f'printf "{console}" >"$s"; exec sleep 60')
-    boot = boot_kernel("kvm", Path("vmlinuz"), qemu=qemu, limit_s=10.0 if ok else 0.5)
+    boot = boot_kernel("kvm", Path("vmlinuz"), qemu=qemu, limit_s=10.0 if ok else 1.0)
     assert (boot.ok, words in boot.detail) == (ok, True), boot
 
 
