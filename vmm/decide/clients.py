@@ -17,7 +17,8 @@ def greeted(state: State, event: Greeted) -> None:
     """A client's hello: known from here on, and given again what it may have missed."""
     hello, address = event.hello, event.address
     client = state.clients.get(hello.name)
-    if client is not None and client.state != "gone" and client.address != address:
+    other = client is not None and client.address != address and client.session != hello.session
+    if client is not None and client.state != "gone" and other:
         state.note(
             "client",
             hello.name,

@@ -149,6 +149,7 @@ def test_the_manager_survives_the_loss_of_the_daemon(site) -> None:
     listen = site.daemon.address.partition("@")
     site.daemon.stop()
     site.daemon = EmbeddedDaemon(f"{listen[2]}:{listen[0]}", "localhost").start()
+    wait_for(lambda: len([n for n in site.notes if n.text == "connected"]) == 2, "the reconnect")
     again = site.client()
     again.hello()
     again.report(host_facts=HOST, host_guests=[])
