@@ -1,11 +1,15 @@
 """The embedded Spread daemon beside a bare TCP relay that forwards the same bytes, in the same run.
 
-    python bench/bench_spread.py [SECONDS]     SECONDS for each measurement (default 0.8), about 50 s in all
+    python bench/bench_spread.py [SECONDS]     SECONDS for each measurement (default 0.7), about 50 s in all
 
-Daemon, relay, sender and receivers are processes of their own, the receivers of one case share one. All clients
-are our mailboxes; towards the relay they skip the handshake. The relay sends what the sender writes to every
+Daemon, relay, sender and receivers are processes of their own, the receivers of one case share one. All
+clients are our mailboxes; towards the relay they skip the handshake. The relay sends what the sender writes to every
 receiver and what receivers write to the sender, without looking at it. The sender keeps at most 400 messages
 ahead of the slowest receiver, which confirms every 100: below Spread's limit of 1000 queued messages.
+
+Round trips are measured twice: as the machine is, and beside two processes that only compute, where what
+counts is how long daemon and client wait for a processor (docs/reference/spread.md). "priority" is the daemon
+at nice -10, which needs root.
 """
 
 from __future__ import annotations
@@ -15,7 +19,6 @@ import select
 import socket
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -69,12 +72,24 @@ def relay(ready: Connection) -> None:
                 target.sendall(data)
 
 
-def daemon(ready: Connection) -> None:
-    run_daemon("127.0.0.1:0", on_ready=lambda address: ready.send(int(address.partition("@")[0])))
+def daemon(ready: Connection, nice: int = 0) -> None:
+    run_daemon("127.0.0.1:0", on_ready=lambda address: ready.send(int(address.partition("@")[0])), nice=nice)
+
+
+def daemon_first(ready: Connection) -> None:
+    daemon(ready, nice=-10)
+
+
+def compute(_: Connection) -> None:
+    while True:
+        pass
+
+
+HUBS: dict[str, Callable[..., None]] = {"daemon": daemon, "priority": daemon_first, "relay": relay}
 
 
 def open_mailbox(kind: str, port: int, name: str) -> Mailbox:
-    if kind == "daemon":
+    if kind != "relay":
         return spread.connect(f"{port}@127.0.0.1", name, membership=False, timeout=10)
     handshake = ClientHandshake(b"", membership=False, priority=0)
     handshake.feed(b"\x05NULL " + bytes((1, 5, 0, 1, len(name) + 11)) + f"#{name}#localhost".encode())
@@ -89,7 +104,7 @@ def receivers(kind: str, port: int, count: int, pipe: Connection) -> None:
     poller = select.epoll()
     by_fd = {}
     for box in boxes:
-        if kind == "daemon":
+        if kind != "relay":
             box.join(GROUP)
             box.multicast(spread.AGREED_MESS, box.private_group, b"joined")
             box.receive(10)
@@ -176,7 +191,7 @@ class Part:
 
 
 def throughput(kind: str, count: int, size: int, seconds: float) -> float:
-    hub = Part(daemon if kind == "daemon" else relay)
+    hub = Part(HUBS[kind])
     port = hub.hear()
     source = Part(sender, kind, port, count, size, seconds)
     source.hear()
@@ -189,29 +204,51 @@ def throughput(kind: str, count: int, size: int, seconds: float) -> float:
     return rate
 
 
-def latency(kind: str, seconds: float) -> tuple[float, float]:
-    hub = Part(daemon if kind == "daemon" else relay)
+def latency(kind: str, seconds: float, busy: int = 0) -> tuple[float, float]:
+    hub = Part(HUBS[kind])
+    others = [Part(compute) for _ in range(busy)]
     client = Part(round_trips, kind, hub.hear(), seconds)
     times = sorted(client.hear())
-    for part in (client, hub):
+    for part in (client, hub, *others):
         part.stop()
     return times[len(times) // 2], times[len(times) * 99 // 100]
 
 
-def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 0.8
-    table = Table("case", "daemon", "relay", "ratio", title=f"spread: medians of {ROUNDS} rounds, all in one run")
+def throughput_rows(table: Table, seconds: float) -> None:
     for count in FAN_OUTS:
         for size in SIZES:
-            rates = [(throughput("daemon", count, size, seconds), throughput("relay", count, size, seconds)) for _ in range(ROUNDS)]
-            ours, bare = (statistics.median(pair[i] for pair in rates) for i in (0, 1))
+            rounds = [
+                [throughput(kind, count, size, seconds) for kind in ("daemon", "relay")]
+                for _ in range(ROUNDS)
+            ]
+            ours, bare = map(statistics.median, zip(*rounds, strict=True))
             table.add_row(
-                f"1 -> {count}, {size} B, messages/s", f"{ours:,.0f}", f"{bare:,.0f}", f"{ours / bare:.2f}"
+                f"1 -> {count}, {size} B, messages/s",
+                f"{ours:,.0f}",
+                "",
+                f"{bare:,.0f}",
+                f"{ours / bare:.2f}",
             )
-    trips = [(latency("daemon", seconds), latency("relay", seconds)) for _ in range(ROUNDS)]
-    for place, name in ((0, "p50"), (1, "p99")):
-        ours, bare = (statistics.median(pair[i][place] for pair in trips) for i in (0, 1))
-        table.add_row(f"round trip, 100 B, {name} in us", f"{ours:.0f}", f"{bare:.0f}", f"{ours / bare:.2f}")
+
+
+def latency_rows(table: Table, seconds: float) -> None:
+    for busy, where in ((0, ""), (2, " beside 2 busy")):
+        kinds = ("daemon", "priority", "relay")
+        rounds = [[latency(kind, seconds, busy) for kind in kinds] for _ in range(ROUNDS)]
+        for place, name in ((0, "p50"), (1, "p99")):
+            columns = zip(*rounds, strict=True)
+            ours, first, bare = (statistics.median(pair[place] for pair in column) for column in columns)
+            label = f"round trip{where}, {name} us"
+            table.add_row(label, f"{ours:.0f}", f"{first:.0f}", f"{bare:.0f}", f"{ours / bare:.2f}")
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 0.7
+    title = f"spread: medians of {ROUNDS} rounds, all in one run, AGREED"
+    table = Table("case", "daemon", "priority", "relay", "daemon/relay", title=title)
+    throughput_rows(table, seconds)
+    table.add_section()
+    latency_rows(table, seconds)
     Console().print(table)
 
 

@@ -149,7 +149,7 @@ class Inbox:
             raise error(f"{call}() called on closed mbox: {self._end.text}", lost=True)
 
     def _take(self, limit: int, messages: list[Message]) -> None:
-        """Move up to `limit` messages out. An erroneous one ends the list, or is raised if it is the first."""
+        """Move up to `limit` messages out. One that is an error ends the list, or is raised if first."""
         while self._frames and len(messages) < limit:
             first = self._frames[0]
             try:

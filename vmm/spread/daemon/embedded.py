@@ -26,13 +26,22 @@ def run_daemon(
     on_ready: Callable[[str], None] | None = None,
     *,
     limits: Limits | None = None,
+    nice: int = 0,
 ) -> None:
     """Serve in this thread until `stop` is set (for ever without it).
 
     `listen`: `HOST:PORT`, or the path of a UNIX socket, or several of them with commas. `on_ready` gets the
     name that clients use for the first of them, e.g. `4803@127.0.0.1`, once they can connect. Raises `error`
     when the address is taken or not ours, or the name is not allowed.
+
+    `nice` is added to the scheduling priority of the process. Negative values need the right to do so (else a
+    warning is logged) and keep the daemon prompt beside busy processes, at the price of throughput.
     """
+    if nice:
+        try:
+            os.nice(nice)
+        except PermissionError:
+            log.warning("no right to change the priority by %d; going on without", nice)
     daemon = EmbeddedDaemon(listen, name, limits=limits)
     server = daemon.bind()
     if stop is not None:

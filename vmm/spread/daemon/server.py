@@ -80,8 +80,7 @@ class Server:
         try:
             while not self._stopping:
                 ready = self._epoll.poll(0 if self._unread else self._wait_s())
-                old = [session for session in self._unread if session.state is not State.CLOSED]
-                unread = [session for session in old if sessions.readable(session)]
+                unread = self._read_on() if self._unread else []
                 for fd, events in ready:
                     found = connections.get(fd)
                     if found is None:
@@ -98,6 +97,11 @@ class Server:
                     self._expire()
         finally:
             self._close()
+
+    def _read_on(self) -> list[Session]:
+        """Read on where bytes were left in the last round; returns where they were again."""
+        still_open = [session for session in self._unread if session.state is not State.CLOSED]
+        return [session for session in still_open if self.sessions.readable(session)]
 
     def set_deadline(self, session: Session, seconds: float) -> None:
         session.deadline = self._clock() + seconds if seconds else 0.0
