@@ -31,6 +31,7 @@ class Flavour:
     disk: str
     disk_bus: str
     disk_cache: str
+    """Through the host's page cache: the guests of one host then share the pages of their template."""
     nic_model: str
     console: str
     """The kernel's name of the console."""
@@ -43,9 +44,11 @@ class Flavour:
 
 FLAVOURS: dict[str, Flavour] = {
     "qemu": Flavour(
-        "qemu", ("pc", "q35"), "vda", "virtio", "none", "virtio", "ttyS0", cpu="qemu64", tcg_cache_mib=32
+        "qemu", ("pc", "q35"), "vda", "virtio", "writeback", "virtio", "ttyS0", cpu="qemu64", tcg_cache_mib=32
     ),
-    "kvm": Flavour("kvm", ("pc", "q35"), "vda", "virtio", "none", "virtio", "ttyS0", cpu="host-passthrough"),
+    "kvm": Flavour(
+        "kvm", ("pc", "q35"), "vda", "virtio", "writeback", "virtio", "ttyS0", cpu="host-passthrough"
+    ),
     # xenconsoled writes the log itself: libvirt's Xen driver cannot be told where.
     "xen": Flavour(
         "xen", ("xenpv", "xen"), "xvda", "xen", "", "", "hvc0", virtio=False, console_log="guest-{name}.log"

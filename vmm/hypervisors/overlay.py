@@ -16,7 +16,7 @@ from vmm.hypervisors.interface import GuestFailed
 from vmm.hypervisors.names import check_name, inside
 
 OVERLAYS = "overlays"
-TIMEOUT_S = 60.0
+TIMEOUT_S = 45.0
 _FULL = ("no space left on device", "disk quota exceeded")
 _LOCKED = ("failed to get", "is another process using the image")
 

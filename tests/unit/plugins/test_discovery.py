@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import subprocess
 import sys
 import zipfile
@@ -17,7 +18,7 @@ from vmm.plugins.hookspecs import ROLES, Collector, CommandPlugin, Context, hook
 from vmm.plugins.manager import BUILTIN, PluginSet, load_plugins
 from vmm.plugins.run import PluginRunner
 
-THIRD_PARTY = Path(__file__).with_name("third_party")
+DOCS = Path(__file__).parents[3] / "docs"
 BLINK = "CommandPlugin blink"
 
 
@@ -79,14 +80,22 @@ def test_each_role_gets_its_own() -> None:
     assert all("ram" in found.collectors for found in by_role.values())
 
 
+def documented(language: str) -> str:
+    """The first block of that language in the how-to."""
+    text = (DOCS / "how-to/write-a-plugin.md").read_text(encoding="utf-8")
+    return text.split(f"```{language}\n", 1)[1].split("```", 1)[0]
+
+
 def make_wheel(folder: Path) -> Path:
-    """What a build of third_party/ would give; built by hand because that needs no build tools."""
+    """What a build of the how-to's example would give; made by hand because that needs no build tools."""
+    parser = configparser.ConfigParser()
+    parser.read_string(documented("ini"))
     info = "acme_vmm-1.0.dist-info"
     files = {
-        "acme_vmm.py": (THIRD_PARTY / "acme_vmm.py").read_text(),
+        "acme_vmm.py": documented("python"),
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: acme-vmm\nVersion: 1.0\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": "[vmm]\nacme = acme_vmm\n",
+        f"{info}/entry_points.txt": f"[vmm]{parser['options.entry_points']['vmm']}\n",
     }
     files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD"))
     path = folder / "acme_vmm-1.0-py3-none-any.whl"
@@ -97,7 +106,7 @@ def make_wheel(folder: Path) -> Path:
 
 
 def test_an_installed_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Installed for real, by pip, into a folder of its own."""
+    """The example of the how-to, installed for real, by pip, into a folder of its own."""
     target = tmp_path / "target"
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", target]
     done = subprocess.run([*command, make_wheel(tmp_path)], capture_output=True, text=True, check=False)
@@ -109,6 +118,8 @@ def test_an_installed_package_is_found(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.origins[BLINK] == "acme"
     runner, context = PluginRunner(), Context("host1", "dom0")
     assert runner.collect(found.collectors["temperature"], context, "rack2").value == 24.0
+    wrong = runner.collect(found.collectors["temperature"], context, "rack9")
+    assert (wrong.code, wrong.next_step) == ("command", "known: rack1, rack2")
     assert runner.execute(found.commands["blink"], context, {"light": "red"}).value == "red red red"
 
 
@@ -221,3 +232,19 @@ def test_an_empty_set() -> None:
 
 def test_our_own_entry_points_are_not_plugins() -> None:
     assert [e.name for e in metadata.entry_points(group="vmm")] == []
+
+
+def test_the_reference_names_all_of_them() -> None:
+    text = (DOCS / "reference/plugins.md").read_text(encoding="utf-8")
+    found = load_plugins()
+    for name, item in found.collectors.items():
+        assert f"| `{name}` | {item.returns.__name__} | {item.unit} |" in text
+        assert item.description in text
+    for name, command in found.commands.items():
+        args = ", ".join(f"{arg}: {kind.__name__}" for arg, kind in command.args.items())
+        assert f"| `{name}` | `{args}` | {', '.join(command.roles)} | {command.timeout_s:g} s |" in text
+    for name in ("guests", "net", "batch_jobs", "batch_nodes", "batch_stats", "host_facts"):
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` | `"))
+        assert [w for w in row.split("`")[3::2] if w in found.collectors[name].columns] == list(
+            found.collectors[name].columns
+        )
