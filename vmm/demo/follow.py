@@ -21,8 +21,16 @@ class Served(NamedTuple):
     """What the batch system has done for one queue so far."""
 
     submitted: int
+    waiting: int
     done: int
     mean_wait_s: float
+
+    def show_wait(self) -> str:
+        """The mean wait of the jobs that have started, `-` while none has."""
+        return f"{self.mean_wait_s:.1f}s" if self.submitted > self.waiting else "-"
+
+
+NOTHING_SERVED = Served(0, 0, 0, 0.0)
 
 
 class Seen(NamedTuple):
@@ -91,6 +99,7 @@ def served(core: Core) -> dict[str, Served]:
         if reading is not None:
             rows: list[dict[str, Any]] = reading.value
             return {
-                str(row["queue"]): Served(row["submitted"], row["done"], row["mean_wait_s"]) for row in rows
+                str(row["queue"]): Served(row["submitted"], row["waiting"], row["done"], row["mean_wait_s"])
+                for row in rows
             }
     return {}

@@ -95,9 +95,7 @@ class Teller:
         known = self._known.get(guest.name)
         idle = show_duration(round(known.idle_s)) if known and known.idle_s is not None else ""
         if guest.for_share:
-            state = (
-                (f"idle {idle}" if idle else "just idle") if "(idle)" in note.text else "its job ends first"
-            )
+            state = f"idle {idle or '0s'}" if "(idle)" in note.text else "its job ends first"
             room = _fact(core, guest.for_share, "room")
             cause = _waiting(core, guest.for_share) + ("" if room else ", no room")
             text = f"{guest.for_share}: {cause} -> retires {guest.name} on {guest.host} ({state})"
@@ -187,7 +185,7 @@ def _is_firing(note: Note) -> bool:
 
 def _other(note: Note, rule: str, subject: str) -> Line:
     """A firing that made or retired no guest."""
-    calls = note.text.removeprefix(_CALLS)
+    calls = ("would do " if note.shadow else "") + note.text.removeprefix(_CALLS)
     asked = _QUERY.fullmatch(calls)
     if asked is not None:
         what = asked[1].replace("'", "") or "all their properties"

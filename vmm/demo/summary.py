@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmm.demo.follow import Seen, Served
+from vmm.demo.follow import NOTHING_SERVED, Seen
 
 
 def summary(seen: Seen | None, elapsed_s: float, programs: int) -> list[str]:
@@ -17,9 +17,8 @@ def summary(seen: Seen | None, elapsed_s: float, programs: int) -> list[str]:
         f"  {'share':<10} {'jobs run':>9} {'submitted':>10} {'mean wait':>10}",
     ]
     for share in picture.shares:
-        done = seen.served.get(share.queue, Served(0, 0, 0.0))
-        wait = f"{done.mean_wait_s:.1f} s" if done.submitted else "-"
-        lines.append(f"  {share.name:<10} {done.done:>9} {done.submitted:>10} {wait:>10}")
+        done = seen.served.get(share.queue, NOTHING_SERVED)
+        lines.append(f"  {share.name:<10} {done.done:>9} {done.submitted:>10} {done.show_wait():>10}")
     created = picture.totals.get("guests created", 0)
     destroyed = picture.totals.get("guests destroyed", 0)
     fired = ", ".join(f"{rule} {times}" for rule, times in sorted(picture.rules_fired.items()))

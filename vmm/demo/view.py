@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import NamedTuple
 
@@ -9,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vmm.demo.follow import Seen, Served
+from vmm.demo.follow import NOTHING_SERVED, Seen
 from vmm.demo.story import DECISION, TROUBLE, Line
 from vmm.durations import show_duration
-from vmm.manager.picture import GuestRow, HostRow
+from vmm.manager.picture import GuestRow, HostRow, ShareRow
 
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue")
 _STATES = {"creating": "made", "booting": "boots", "draining": "drains"}
@@ -20,7 +21,7 @@ _STYLES = {"idle": "dim", "busy": "bold", "boots": "italic", "made": "italic", "
 _BAR = 10
 _RULE_WIDTH = 13
 _INDENT = 8 + _RULE_WIDTH
-_GUEST_TABLE_ROWS = 44
+_GUEST_TABLE_ROWS = 38
 """Terminals with so many rows also get the table of guests."""
 
 
@@ -31,16 +32,15 @@ class Frame(NamedTuple):
     lines: list[Line]
     elapsed_s: float
     seconds: float
-    parts: int
-    ending: str = ""
+    programs: int
 
 
 def render(frame: Frame, width: int, height: int) -> RenderableType:
     """One screen of `width` columns and `height` rows."""
     seen = frame.seen
     if seen is None:
-        return Group(_title(frame, width), "", Text(f"starting {frame.parts} programs ...", style="dim"))
-    blocks: list[RenderableType] = [_title(frame, width), _queues(seen), "", _hosts(seen, width)]
+        return Group(_title(frame, width), "", Text(f"starting {frame.programs} programs ...", style="dim"))
+    blocks: list[RenderableType] = [_title(frame, width), _queues(seen, width), "", _hosts(seen, width)]
     used = 1 + (len(seen.picture.shares) + 1) + 1 + (len(seen.picture.hosts) + 1) + 2
     if height >= _GUEST_TABLE_ROWS:
         rows = min(len(seen.picture.guests), 10)
@@ -48,7 +48,7 @@ def render(frame: Frame, width: int, height: int) -> RenderableType:
         used += 12
         blocks += [""] * (10 - rows)
     blocks += ["", Text(f"  time  {'rule':<{_RULE_WIDTH}}what was decided, and why", style="dim")]
-    return Group(*blocks, *_log(frame.lines, seen, width, max(height - used - 1, 3)))
+    return Group(*blocks, *_log(frame.lines, seen, width, max(height - used, 3)))
 
 
 def word_of(guest: GuestRow, idle_since: dict[str, float], now_s: float) -> str:
@@ -62,7 +62,7 @@ def word_of(guest: GuestRow, idle_since: dict[str, float], now_s: float) -> str:
 
 def _title(frame: Frame, width: int) -> Text:
     left = f" vmm demo   {_clock(frame.elapsed_s)} of {_clock(frame.seconds)}"
-    right = frame.ending or "Ctrl-C ends it"
+    right = "Ctrl-C ends it"
     if frame.seen is not None:
         totals = frame.seen.picture.totals
         created, gone = totals.get("guests created", 0), totals.get("guests destroyed", 0)
@@ -71,29 +71,34 @@ def _title(frame: Frame, width: int) -> Text:
     return Text(f"{left}{' ' * gap}{right} "[:width], style="reverse")
 
 
-def _queues(seen: Seen) -> Table:
-    table = _table("share", "waiting", "", "running", "done", "mean wait", "guests", "guaranteed")
-    for column in (1, 3, 4, 5, 6, 7):
+def _queues(seen: Seen, width: int) -> Table:
+    table = _table("share", "waiting", "running", "done", "mean wait", "guests", "jobs waiting #, running =")
+    for column in range(1, 6):
         table.columns[column].justify = "right"
     for share in seen.picture.shares:
-        done = seen.served.get(share.queue, Served(0, 0, 0.0))
+        done = seen.served.get(share.queue, NOTHING_SERVED)
         style = _colour(seen, share.name)
         table.add_row(
             Text(share.name, style=style),
             str(share.jobs_waiting),
-            Text("#" * min(share.jobs_waiting, _BAR), style=style),
             str(share.jobs_running),
             str(done.done),
-            f"{done.mean_wait_s:.1f}s",
+            done.show_wait(),
             str(share.guests),
-            str(share.guaranteed),
+            Text(_jobs(share, max(width - 54, 10)), style=style),
         )
     return table
 
 
+def _jobs(share: ShareRow, width: int) -> str:
+    """A mark a job, waiting ones first; cut to the width."""
+    marks = "#" * share.jobs_waiting + "=" * share.jobs_running
+    return marks if len(marks) <= width else f"{marks[: width - 1]}+"
+
+
 def _hosts(seen: Seen, width: int) -> Table:
     table = _table("host", "memory", "", "guests")
-    for host in seen.picture.hosts:
+    for host in sorted(seen.picture.hosts, key=lambda row: _natural(row.name)):
         up = Text(host.name, style="" if host.state == "up" else "red")
         table.add_row(up, _gauge(host), _memory(host), _on(host, seen))
     table.columns[3].max_width = max(width - 40, 20)
@@ -105,7 +110,7 @@ def _on(host: HostRow, seen: Seen) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     for guest in (g for g in seen.picture.guests if g.host == host.name):
         word = word_of(guest, seen.idle_since, seen.picture.now_s)
-        shown = f"{guest.name} {word}".ljust(20)
+        shown = f"{guest.name} {word} ".ljust(20)
         text.append(shown, style=f"{_colour(seen, guest.share)} {_STYLES.get(word.split()[0], 'dim')}")
     return text if text else Text("-", style="dim")
 
@@ -170,6 +175,11 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, no_wrap=True)
     return table
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """host2 before host10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _clock(seconds: float) -> str:
