@@ -23,6 +23,7 @@ class Core:
     def feed(self, entry: Entry) -> list[Output]:
         """One step of the stream. Raises only on bugs: whatever an event holds is granted or refused."""
         event = entry.event
+        self.state.position = entry.position
         if isinstance(event, Started):
             self._adopt(event.files, "the files at the start")
         elif isinstance(event, Wished) and event.intent.name == "reload":
@@ -60,7 +61,7 @@ class Core:
         self.rules = rules
         self._publish_schema()
         diff = self.engine.reload(rules.book)
-        self.state.note("manager", "rules", f"{what}: {diff}")
+        self.state.note("manager", "rules", f"{what}: {', '.join(str(diff).splitlines())}")
 
     def _publish_schema(self) -> None:
         """Properties get their type, unit and time to live on the rows that carry them."""
