@@ -108,6 +108,8 @@ class Testbed:
         """Remove by force what `residue` would name, so that the next test starts clean."""
         for host in self.hosts.values():
             host.power_on()
+            if host.libvirtd is None or not host.libvirtd.running:
+                host.start_libvirtd()
             host.remove_domains()
         self.ctl.forget_all()
         for path in self.shared.rglob("*"):

@@ -77,6 +77,10 @@ class Site:
     def __getitem__(self, program: str) -> PodProcess:
         return self._current[program]
 
+    def wait_ended(self, program: str, timeout_s: float = 30.0) -> int:
+        """Wait for a program that is to end by itself; its exit status."""
+        return self._current.pop(program).wait(timeout_s)
+
     def stop(self) -> dict[str, int]:
         """SIGTERM to all that runs, clients first; exit status of each by its log's name."""
         found = {}
@@ -118,13 +122,13 @@ class Site:
         if not self.journal.is_dir():
             return []
         chosen = [f"--kind={kind}" for kind in kinds]
-        text = run([self.vmm, "journal", "show", self.journal, "-o", "json", *chosen])
+        text = self.bed.ctl.run([self.vmm, "journal", "show", self.journal, "-o", "json", *chosen])
         return [json.loads(line) for line in text.splitlines()]
 
     def status(self) -> dict[str, Any]:
         """The cluster as `vmm status` shows it."""
         self.wait_for("the journal", self.journal.is_dir)
-        found: dict[str, Any] = json.loads(run([self.vmm, "status", self.journal, "-o", "json"]))
+        found: dict[str, Any] = json.loads(self.bed.ctl.run([self.vmm, "status", self.journal, "-o", "json"]))
         return found
 
     def wish(self, *words: str) -> str:
