@@ -3,9 +3,9 @@
     python bench/bench_spread.py [SECONDS]     SECONDS for each measurement (default 0.7), about 50 s in all
 
 Daemon, relay, sender and receivers are processes of their own, the receivers of one case share one. All
-clients are our mailboxes; towards the relay they skip the handshake. The relay sends what the sender writes to every
-receiver and what receivers write to the sender, without looking at it. The sender keeps at most 400 messages
-ahead of the slowest receiver, which confirms every 100: below Spread's limit of 1000 queued messages.
+clients are our mailboxes; towards the relay they skip the handshake. The relay sends what the sender writes
+to every receiver and what receivers write to the sender, without looking at it. The sender keeps at most 400
+messages ahead of the slowest receiver, which confirms every 100: below Spread's limit of 1000 that wait.
 
 Round trips are measured twice: as the machine is, and beside two processes that only compute, where what
 counts is how long daemon and client wait for a processor (docs/reference/spread.md). "priority" is the daemon

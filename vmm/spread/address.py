@@ -14,7 +14,7 @@ from vmm.spread.constants import COULD_NOT_CONNECT, DEFAULT_SPREAD_PORT, ILLEGAL
 from vmm.spread.errors import error
 
 _FORM = re.compile(r"(\d{1,5})(?:@(.+))?", re.ASCII)
-_SOCKET_BUFFER_BYTES = 200 * 1024  # Spread's own; fixed, so that a slow reader shows as early as with Spread
+_SOCKET_BUFFER_BYTES = 200 * 1024
 
 
 class DaemonAddress(NamedTuple):
@@ -67,7 +67,7 @@ def open_stream(daemon: str | None, deadline: float | None) -> socket.socket:
 def _open(family: int, place: Any, daemon: str | None, deadline: float | None) -> socket.socket:
     stream = socket.socket(family, socket.SOCK_STREAM)
     try:
-        tune(stream)
+        tune(stream, socket.SO_RCVBUF)
         stream.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
         stream.connect(place)
     except OSError as problem:
@@ -77,11 +77,16 @@ def _open(family: int, place: Any, daemon: str | None, deadline: float | None) -
     return stream
 
 
-def tune(stream: socket.socket) -> None:
-    """Options that both ends of a session set, as Spread does."""
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        with contextlib.suppress(OSError):
-            stream.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
+def tune(stream: socket.socket, fixed_buffer: int) -> None:
+    """Options that both ends of a session set.
+
+    Spread gives all its buffers about 200 KiB. We do so with those between daemon and client only
+    (`fixed_buffer`: SO_SNDBUF at the daemon, SO_RCVBUF at the client), so that a slow reader shows as early as
+    with Spread. The other direction is left to the kernel: a full small buffer makes it repack its queue at each
+    small message, which doubles what sending costs.
+    """
+    with contextlib.suppress(OSError):
+        stream.setsockopt(socket.SOL_SOCKET, fixed_buffer, _SOCKET_BUFFER_BYTES)
     if stream.family != socket.AF_UNIX:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

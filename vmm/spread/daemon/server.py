@@ -128,7 +128,7 @@ class Server:
                 log.warning("cannot accept a connection: %s", problem)
                 return
             stream.setblocking(False)
-            tune(stream)
+            tune(stream, socket.SO_SNDBUF)
             where = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "UNIX socket"
             session = self.sessions.open(stream, where)
             if session.state is not State.CLOSED:
