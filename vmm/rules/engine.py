@@ -12,7 +12,7 @@ from typing import Any
 
 from vmm.cluster.tables import World
 from vmm.ini import suggest
-from vmm.rules import nodes as n
+from vmm.rules.compiler import Compiler
 from vmm.rules.errors import RuleError
 from vmm.rules.explain import Explanation
 from vmm.rules.results import Firing, Transition
@@ -20,7 +20,7 @@ from vmm.rules.rule import Diff, Rule, RuleBook, diff
 from vmm.rules.runner import Runner
 from vmm.rules.saved import dump_runner, load_runner
 from vmm.rules.verdict import explain_runner
-from vmm.rules.watches import Subscriptions, Watch, reads_of
+from vmm.rules.watches import Subscriptions, reads_of
 
 _SCHEMA = 1
 MAX_TRANSITIONS = 10_000
@@ -49,11 +49,21 @@ class Engine:
         self._timers: list[tuple[float, int, int]] = []
         self._stale = False
         self._subscriptions = Subscriptions(self.world, self.book.schema, self._redeclared)
-        saved = {} if state is None else self._checked(state)
+        compiler = self._compiler = Compiler(self.world, self._subscriptions)
         for order, rule in enumerate(self.book.ordered()):
-            runner = Runner(rule, order, self.world, self._watching, self._enqueuer(order))
+            runner = Runner(rule, order, self.world, compiler.watch, self._enqueuer(order))
             self._runners.append(runner)
             self._by_name[rule.name] = runner
+            if rule.enabled:
+                self._follow_members(runner)
+                self._follow_updates(runner)
+        compiler.finish()
+        self._restore({} if state is None else self._checked(state))
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        """Give kept rules their memory back; start the timers of all."""
+        for runner in self._runners:
+            rule = runner.rule
             if not rule.enabled:
                 continue
             entry = saved.get(rule.name)
@@ -62,11 +72,9 @@ class Engine:
             elif rule.ticks_s is not None:
                 runner.next_tick_s = self.world.now_s + rule.ticks_s
             if runner.next_tick_s is not None:
-                heapq.heappush(self._timers, (runner.next_tick_s, order, -1))
-            self._follow_members(runner)
-            self._follow_updates(runner)
+                heapq.heappush(self._timers, (runner.next_tick_s, runner.order, -1))
             self._schedule(runner, runner.instances)
-            self._queue.add(order)
+            self._queue.add(runner.order)
 
     def _checked(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         if state.get("schema") != _SCHEMA:
@@ -86,17 +94,6 @@ class Engine:
 
     def _redeclared(self) -> None:
         self._stale = True
-
-    def _watching(self, node: n.Node, each: str | None, notify: Callable[[], None]) -> Watch:
-        watch = Watch(node, each, self.world, notify)
-        reads = reads_of(node, each)
-        for column in sorted(reads.own):
-            self._subscriptions.on_column(str(each), column, watch.mark)
-        for kind, column in sorted(reads.columns):
-            self._subscriptions.on_column(kind, column, watch.mark_all)
-        for kind in sorted(reads.kinds):
-            self._subscriptions.on_members(kind, watch.mark_members, watch.mark_members)
-        return watch
 
     def _follow_members(self, runner: Runner) -> None:
         rule = runner.rule

@@ -12,7 +12,8 @@ from vmm.rules.errors import ExpressionError
 MAX_TEXT = 4000
 MAX_NODES = 400
 MAX_DEPTH = 40
-MAX_LOOP_DEPTH = 2
+MAX_LOOP_DEPTH = 3
+MAX_SUBJECT_LOOP_DEPTH = 2
 MAX_STRING = 1000
 MAX_INT = 1 << 63
 
@@ -113,10 +114,10 @@ def _syntax_hint(inner: str) -> str:
 
 def _check(root: ast.expr) -> None:
     """Refuse what is not on the list, and what could cost too much."""
-    stack: list[tuple[ast.AST, int, int]] = [(root, 1, 0)]
+    stack: list[tuple[ast.AST, int, int, int]] = [(root, 1, 0, 0)]
     count = 0
     while stack:
-        node, depth, loops = stack.pop()
+        node, depth, loops, wide = stack.pop()
         count += 1
         line = getattr(node, "lineno", getattr(root, "lineno", 1))
         if count > MAX_NODES or depth > MAX_DEPTH:
@@ -126,14 +127,20 @@ def _check(root: ast.expr) -> None:
             raise ExpressionError(f"{_name(node)} is not part of the language.", line, hint)
         if isinstance(node, ast.GeneratorExp | ast.ListComp):
             loops += len(node.generators)
-            if loops > MAX_LOOP_DEPTH:
+            wide += sum(_over_subjects(g.iter) for g in node.generators)
+            if loops > MAX_LOOP_DEPTH or wide > MAX_SUBJECT_LOOP_DEPTH:
                 raise ExpressionError(
-                    f"more than {MAX_LOOP_DEPTH} loops in one another cost too much.",
+                    f"more than {MAX_SUBJECT_LOOP_DEPTH} loops over subjects in one another "
+                    f"(or {MAX_LOOP_DEPTH} loops in all) cost too much.",
                     line,
                     "Use columns that are counted already, or split the rule.",
                 )
         _check_leaf(node, line)
-        stack.extend((child, depth + 1, loops) for child in ast.iter_child_nodes(node))
+        stack.extend((child, depth + 1, loops, wide) for child in ast.iter_child_nodes(node))
+
+
+def _over_subjects(iterable: ast.expr) -> bool:
+    return any(isinstance(part, ast.Name) and part.id == "manager" for part in ast.walk(iterable))
 
 
 def _check_leaf(node: ast.AST, line: int) -> None:

@@ -22,20 +22,24 @@ class Reads:
     columns: set[tuple[str, str]] = field(default_factory=set)
     kinds: set[str] = field(default_factory=set)
 
+    def add(self, part: n.Node, each: str | None) -> None:
+        """Take in one node (not what is below it)."""
+        match part:
+            case n.ColumnRead(subject=n.Var(name=name), column=column) if name == each:
+                self.own.add(column)
+            case n.ColumnRead(kind=kind, column=column):
+                self.columns.add((kind, column))
+            case n.Size(kind=kind) | n.HasSubject(kind=kind) | n.Lookup(kind=kind):
+                self.kinds.add(kind)
+            case n.Loop(var=n.Var(kind=kind)):
+                self.kinds.add(kind)
+
 
 def reads_of(node: n.Node, each: str | None) -> Reads:
     """Everything whose change can change the node's value (time aside)."""
     reads = Reads()
     for part in n.walk(node):
-        match part:
-            case n.ColumnRead(subject=n.Var(name=name), column=column) if name == each:
-                reads.own.add(column)
-            case n.ColumnRead(kind=kind, column=column):
-                reads.columns.add((kind, column))
-            case n.Size(kind=kind) | n.HasSubject(kind=kind) | n.Lookup(kind=kind):
-                reads.kinds.add(kind)
-            case n.Loop(var=n.Var(kind=kind)):
-                reads.kinds.add(kind)
+        reads.add(part, each)
     return reads
 
 
@@ -104,6 +108,16 @@ class Subscriptions:
         """Call `hook(row)` when the column's value changes, or with `touch` whenever it is set."""
         if column == "name":
             return
+        col = self.ensure(kind, column)
+        if touch:
+            col.touch_hooks = (*col.touch_hooks, hook)
+        else:
+            col.hooks = (*col.hooks, hook)
+        self._columns.add((kind, column))
+        self._hooks.append((kind, column, hook, touch))
+
+    def ensure(self, kind: str, column: str) -> Column:
+        """The column, of the published type."""
         table = self.world.table(kind)
         col = table.columns.get(column)
         spec = self._schema.kinds[kind][column]
@@ -111,12 +125,7 @@ class Subscriptions:
             # Rules were checked against the published type; values of another would break them.
             max_age_s = spec.max_age_s if col is None else col.max_age_s
             col = table.declare(column, type=spec.type, unit=spec.unit, max_age_s=max_age_s)
-        if touch:
-            col.touch_hooks = (*col.touch_hooks, hook)
-        else:
-            col.hooks = (*col.hooks, hook)
-        self._columns.add((kind, column))
-        self._hooks.append((kind, column, hook, touch))
+        return col
 
     def on_members(
         self, kind: str, added: Callable[[int, str], None], removed: Callable[[int, str], None]

@@ -1,0 +1,147 @@
+"""The compiled form of any, all, count, sum, mean, min, max where programs do not keep them up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vmm.rules import nodes as n
+from vmm.rules.coder import Atom, Coder
+
+
+def write_aggregate(coder: Coder, node: n.Aggregate) -> Atom:
+    """Lines that work the aggregate out in loops over rows."""
+    variables = {loop.var.name for loop in node.loops}
+    parts: list[n.Node] = [node.element, *(x.condition for x in node.loops if x.condition is not None)]
+    parts += [loop.source for loop in node.loops[1:] if loop.source is not None]
+    write = {"any": _decided, "all": _decided, "count": _counted, "min": _extreme, "max": _extreme}
+    with coder.hoisted(parts, variables):
+        return write.get(node.fn, _total)(coder, node)
+
+
+Body = Callable[[str], None]
+
+
+def _loops(coder: Coder, node: n.Aggregate, body: Body, missing: str, after: str = "") -> None:
+    """Writes the loops. `body(kept)` writes what is done with a member; `kept` is its condition's truth:
+    `True`, or a variable that is True or None. `missing` is a statement for a table that is unknown, `after`
+    one that stands behind each inner loop."""
+    depth = coder.depth
+    outermost = 0
+    kept = "True"
+    for index, loop in enumerate(node.loops):
+        row = coder.fresh()
+        coder.bind_row(loop.var.name, row)
+        if loop.source is None:
+            assert isinstance(loop.var, n.Var)
+            coder.put(f"for {row} in {coder.table(loop.var.kind)}.values():")
+        else:
+            source = coder.value(loop.source)
+            coder.put(f"if {source.code} is None:")
+            coder.depth += 1
+            coder.put(missing)
+            coder.depth -= 1
+            coder.put("else:")
+            coder.depth += 1
+            coder.put(f"for {row} in {source.code}:")
+        coder.depth += 1
+        outermost = outermost or coder.depth
+        if loop.condition is not None:
+            test = coder.truth(loop.condition)
+            coder.put(f"if {test.code} is False: continue")
+            if test.nullable:
+                kept = test.code if kept == "True" else coder.let(_both(kept, test.code)).code
+        if index == len(node.loops) - 1:
+            body(kept)
+    if after and len(node.loops) > 1:
+        coder.depth = outermost
+        coder.put(after)
+    coder.depth = depth
+
+
+def _both(first: str, second: str) -> str:
+    return f"True if {first} is True and {second} is True else None"
+
+
+def _decided(coder: Coder, node: n.Aggregate) -> Atom:
+    """any: a known True decides; all: a known False does."""
+    decides, start = ("True", "False") if node.fn == "any" else ("False", "True")
+    result = coder.fresh()
+    coder.put(f"{result} = {start}")
+
+    def body(kept: str) -> None:
+        element = coder.truth(node.element)
+        sure = "" if kept == "True" else f" and {kept} is True"
+        coder.put(f"if {element.code} is {decides}{sure}:")
+        coder.put(f"    {result} = {decides}")
+        coder.put("    break")
+        if element.nullable or sure:
+            coder.put(f"if {element.code} is not {start}: {result} = None")
+
+    _loops(coder, node, body, f"{result} = None", f"if {result} is {decides}: break")
+    return Atom(result, nullable=True)
+
+
+def _counted(coder: Coder, node: n.Aggregate) -> Atom:
+    sure, perhaps = coder.fresh(), coder.fresh()
+    coder.put(f"{sure} = {perhaps} = 0")
+
+    def body(kept: str) -> None:
+        element = coder.truth(node.element)
+        if kept == "True" and not element.nullable:
+            coder.put(f"if {element.code}: {sure} += 1")
+            return
+        test = f"{element.code} is True" + ("" if kept == "True" else f" and {kept} is True")
+        coder.put(f"if {test}: {sure} += 1")
+        coder.put(f"elif {element.code} is not False: {perhaps} += 1")
+
+    _loops(coder, node, body, f"{perhaps} = inf")
+    return coder.let(f"between({sure}, {sure} + {perhaps}) if {perhaps} else {sure}", True, True)
+
+
+def _element(coder: Coder, node: n.Aggregate) -> Atom:
+    """A number that is finite, or None."""
+    atom = coder.value(node.element)
+    if atom.loose:
+        atom = coder.let(f"None if type({atom.code}) is Between else {atom.code}", True)
+    if isinstance(node.element, n.ColumnRead | n.Const) or node.element.type in ("int", "bool", "str"):
+        return atom
+    return coder.let(f"finite({atom.code})", True)
+
+
+def _extreme(coder: Coder, node: n.Aggregate) -> Atom:
+    certain, possible, unknown = coder.fresh(), coder.fresh(), coder.fresh()
+    coder.put(f"{certain} = []; {possible} = []; {unknown} = False")
+
+    def body(kept: str) -> None:
+        element = _element(coder, node)
+        if element.nullable:
+            coder.put(f"if {element.code} is None: {unknown} = True")
+            coder.put(f"elif {kept}: {certain}.append({element.code})")
+        else:
+            coder.put(f"if {kept}: {certain}.append({element.code})")
+        if kept != "True":
+            coder.put(f"else: {possible}.append({element.code})")
+
+    _loops(coder, node, body, f"{unknown} = True")
+    numeric = node.type in n.NUMERIC
+    code = f"extreme({node.fn!r}, {certain}, {possible}, {unknown}, {numeric})"
+    return coder.let(code, True, numeric)
+
+
+def _total(coder: Coder, node: n.Aggregate) -> Atom:
+    values, complete = coder.fresh(), coder.fresh()
+    coder.put(f"{values} = []; {complete} = True")
+
+    def body(kept: str) -> None:
+        element = _element(coder, node)
+        coder.put(f"{values}.append({element.code})")
+        tests = [f"{kept} is None"] if kept != "True" else []
+        tests += [f"{element.code} is None"] if element.nullable else []
+        if tests:
+            coder.put(f"if {' or '.join(tests)}:")
+            coder.put(f"    {complete} = False")
+            coder.put("    break")
+
+    _loops(coder, node, body, f"{complete} = False", f"if not {complete}: break")
+    floats = node.element.type == "float"
+    return coder.let(f"total_of({node.fn!r}, {values}, {floats}) if {complete} else None", True)

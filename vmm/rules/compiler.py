@@ -1,0 +1,237 @@
+"""Turns the conditions of one engine into watches, sharing what several rules read.
+
+A condition over one subject becomes a program; an aggregate of such expressions is kept up to date by
+programs; everything else becomes a compiled function that is called when something it reads has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from vmm.cluster.tables import World
+from vmm.rules import nodes as n
+from vmm.rules.coder import Atom, Coder, Names
+from vmm.rules.programs import (
+    ABSENT,
+    SUBJECT,
+    Extreme,
+    Kept,
+    Program,
+    Tally,
+    Total,
+    can_be_kept,
+    is_local,
+    number_in,
+    rename,
+    truth_of,
+)
+from vmm.rules.watches import Reads, Subscriptions, Watch
+
+_TRUE = n.Const(type="bool", value=True)
+
+
+class LocalWatch(Watch):
+    """A condition over the rule's own subject, kept by a program."""
+
+    def follow(self, program: Program) -> None:
+        self._program = program
+        program.listeners.append(self._changed)
+
+    def _changed(self, row: int, _old: Any, new: Any) -> None:
+        if new is not ABSENT:
+            self.mark(row)
+
+    def truth(self, row: int) -> bool | None:
+        value = self._program.values[row]
+        return False if value is ABSENT else value
+
+
+class CompiledWatch(Watch):
+    """A condition as a function of the row."""
+
+    function: Callable[[int], bool | None]
+
+    def truth(self, row: int) -> bool | None:
+        return self.function(row)
+
+
+class Compiler:
+    """Makes watches; `finish` must be called once after the last, before the first is asked."""
+
+    def __init__(self, world: World, subscriptions: Subscriptions) -> None:
+        self.world = world
+        self.names = Names()
+        self._subscriptions = subscriptions
+        self._programs: dict[tuple[str, n.Node, n.Node | None], Program] = {}
+        self._kept: dict[tuple[str, n.Node, n.Node | None, str], Kept] = {}
+
+    # -- watches ------------------------------------------------------------------------------------
+
+    def watch(self, node: n.Node, each: str | None, notify: Callable[[], None]) -> Watch:
+        """A watch for the condition."""
+        if each is not None and is_local(node, each) and _reads_something(node):
+            local = LocalWatch(node, each, self.world, notify)
+            local.follow(self._program(each, rename(node, each, SUBJECT), None))
+            return local
+        watch = CompiledWatch(node, each, self.world, notify)
+        ready: dict[n.Node, Atom] = {}
+        for part in _aggregates(node):
+            if can_be_kept(part):
+                kept = self._keep(part)
+                kept.dependents.append(watch.mark_all)
+                ready[part] = self._atom(part, kept)
+        self._subscribe(watch, node, each, ready)
+        watch.function = self._function(node, each, ready)
+        return watch
+
+    def _subscribe(self, watch: Watch, node: n.Node, each: str | None, ready: dict[n.Node, Atom]) -> None:
+        reads = Reads()
+        for part in _outside(node, ready):
+            reads.add(part, each)
+        for column in sorted(reads.own):
+            self._subscriptions.on_column(str(each), column, watch.mark)
+        for kind, column in sorted(reads.columns):
+            self._subscriptions.on_column(kind, column, watch.mark_all)
+        for kind in sorted(reads.kinds):
+            self._subscriptions.on_members(kind, watch.mark_members, watch.mark_members)
+
+    def _function(
+        self, node: n.Node, each: str | None, ready: dict[n.Node, Atom]
+    ) -> Callable[[int], bool | None]:
+        coder = Coder(self.world, self.names, ready)
+        if each is not None:
+            coder.bind_row(each, "row")
+        coder.depth = 2
+        atom = coder.truth(node)
+        coder.put(f"return {atom.code}")
+        name = self.names.unique("rule")
+        body = "\n".join(coder.lines)
+        source = f"def {name}(row):\n    try:\n{body}\n    except OverflowError:\n        return None\n"
+        return self.names.define(name, source)
+
+    # -- what is kept up to date --------------------------------------------------------------------
+
+    def _program(self, kind: str, node: n.Node, condition: n.Node | None) -> Program:
+        """`condition` None: the node's truth; else a number that is in while the condition holds."""
+        key = (kind, node, condition)
+        program = self._programs.get(key)
+        if program is None:
+            program = self._programs[key] = Program(kind, node, condition)
+        return program
+
+    def _keep(self, node: n.Aggregate) -> Kept:
+        loop = node.loops[0]
+        assert isinstance(loop.var, n.Var)
+        kind = loop.var.kind
+        if node.fn in ("any", "all", "count"):
+            element, condition = rename(truth_of(node), loop.var.name, SUBJECT), None
+        else:
+            element = rename(node.element, loop.var.name, SUBJECT)
+            condition = rename(loop.condition or _TRUE, loop.var.name, SUBJECT)
+        key = (kind, element, condition, node.fn)
+        kept = self._kept.get(key)
+        if kept is None:
+            program = self._program(kind, element, condition)
+            if condition is None:
+                kept = Tally(node.fn, program)
+            elif node.fn in ("min", "max"):
+                kept = Extreme(node.fn, program)
+            else:
+                kept = Total(node.fn, program, node.element.type == "float")
+            self._kept[key] = kept
+        return kept
+
+    def _atom(self, node: n.Aggregate, kept: Kept) -> Atom:
+        loose = node.fn in ("count", "min", "max")
+        return Atom(f"{self.names.bind(kept, 'kept')}.value", True, loose)
+
+    # -- feeding the programs -----------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Compile the programs into one function a column, and work them out for the rows there are."""
+        by_column: dict[tuple[str, str], list[Program]] = {}
+        by_kind: dict[str, list[Program]] = {}
+        for program in self._programs.values():
+            by_kind.setdefault(program.kind, []).append(program)
+            for column in sorted(_columns(program)):
+                self._subscriptions.ensure(program.kind, column)
+                by_column.setdefault((program.kind, column), []).append(program)
+        for (kind, column), programs in by_column.items():
+            self._subscriptions.on_column(kind, column, self._hook(f"{kind}_{column}", programs))
+        for kind, programs in by_kind.items():
+            self._feed_members(kind, programs)
+
+    def _feed_members(self, kind: str, programs: list[Program]) -> None:
+        table = self.world.table(kind)
+        hook = self._hook(f"{kind}_added", programs)
+
+        def added(row: int, _name: str) -> None:
+            for program in programs:
+                program.grow(row + 1)
+            hook(row)
+
+        def removed(row: int, _name: str) -> None:
+            for program in programs:
+                program.change(row, ABSENT)
+
+        self._subscriptions.on_members(kind, added, removed)
+        for program in programs:
+            program.grow(len(table.row_names))
+        for row in table.rows.values():
+            hook(row)
+
+    def _hook(self, name: str, programs: list[Program]) -> Callable[[int], None]:
+        """A function of the row that works the programs out and tells those whose value differs."""
+        coder = Coder(self.world, self.names, {})
+        coder.bind_row(SUBJECT, "row")
+        for program in programs:
+            if program.condition is None:
+                atom = coder.truth(program.node)
+            else:
+                atom = self._number(coder, program, program.condition)
+            values = self.names.bind(program.values, "values")
+            change = self.names.bind(program.change, "change")
+            coder.put(f"if {atom.code} is not {values}[row]: {change}(row, {atom.code})")
+        name = self.names.unique(f"hook_{name}")
+        return self.names.define(name, f"def {name}(row):\n" + "\n".join(coder.lines) + "\n")
+
+    def _number(self, coder: Coder, program: Program, condition: n.Node) -> Atom:
+        element = coder.value(program.node)
+        if condition == _TRUE and isinstance(program.node, n.ColumnRead):
+            return element
+        kept = coder.truth(condition)
+        helper = self.names.bind(number_in, "number_in")
+        return coder.let(f"{helper}({kept.code}, {element.code})", True)
+
+
+def _reads_something(node: n.Node) -> bool:
+    return any(isinstance(part, n.ColumnRead) for part in n.walk(node))
+
+
+def _aggregates(node: n.Node) -> Iterator[n.Aggregate]:
+    """The outermost aggregates that can be kept, and those within the others."""
+    if isinstance(node, n.Aggregate) and can_be_kept(node):
+        yield node
+        return
+    for child in n.children(node):
+        yield from _aggregates(child)
+
+
+def _outside(node: n.Node, ready: dict[n.Node, Atom]) -> Iterator[n.Node]:
+    """The node and all below it, but nothing within what is ready."""
+    if node in ready:
+        return
+    yield node
+    for child in n.children(node):
+        yield from _outside(child, ready)
+
+
+def _columns(program: Program) -> set[str]:
+    parts = [program.node] if program.condition is None else [program.node, program.condition]
+    return {
+        read.column
+        for part in parts
+        for read in n.walk(part)
+        if isinstance(read, n.ColumnRead) and read.column != "name"
+    }

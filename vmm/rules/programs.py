@@ -1,0 +1,293 @@
+"""Values kept for every row of a table as its columns change, and the aggregates that follow from them.
+
+A program is an expression over the columns of one subject. When a column changes, the program of that row
+alone is worked out again, and each aggregate takes in the difference: the cost of an update does not depend
+on the number of subjects. Sums are exact (integers), so that they never drift and do not depend on history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from vmm.rules import nodes as n
+from vmm.rules.bounds import Between, between, extreme
+
+SUBJECT = "$"
+"""The variable of every program, so that equal expressions of different rules are one program."""
+
+ABSENT = ...
+"""A program's value for a row without a subject, or one that the condition leaves out."""
+
+_MAX_FACTORS = 8
+_SHIFT = 100
+_DEEP_SHIFT = 1074
+
+
+class Possible(float):
+    """A number that is in only if a condition, now unknown, is true."""
+
+    __slots__ = ()
+
+
+def rename(node: n.Node, old: str, new: str) -> n.Node:
+    """The node with a variable renamed; texts, which are for people, stay."""
+    if isinstance(node, n.Var) and node.name == old:
+        return replace(node, name=new)
+    changes: dict[str, Any] = {}
+    for f in fields(node):
+        value = getattr(node, f.name)
+        if isinstance(value, n.Node):
+            changes[f.name] = rename(value, old, new)
+        elif isinstance(value, tuple) and value and isinstance(value[0], n.Node):
+            changes[f.name] = tuple(rename(item, old, new) for item in value)
+    return replace(node, **changes) if changes else node
+
+
+def is_local(node: n.Node, variable: str) -> bool:
+    """Whether the value depends on columns of this one subject only, and not on time."""
+    factors = 0
+    for part in n.walk(node):
+        match part:
+            case n.Now() | n.Age() | n.Lookup() | n.Size() | n.HasSubject() | n.Loop(source=None):
+                return False
+            case n.Var(name=name) if name != variable:
+                return False
+            case n.Arith(op="*"):
+                factors += 1
+    return factors <= _MAX_FACTORS
+
+
+class Program:
+    """`values[row]` is the expression's value now; `listeners` are told (row, old, new) when it differs.
+
+    Without a condition the value is the node's truth, else its number while the condition holds.
+    """
+
+    def __init__(self, kind: str, node: n.Node, condition: n.Node | None) -> None:
+        self.kind = kind
+        self.node = node
+        self.condition = condition
+        self.values: list[Any] = []
+        self.listeners: list[Callable[[int, Any, Any], None]] = []
+
+    def change(self, row: int, value: Any) -> None:
+        old = self.values[row]
+        self.values[row] = value
+        for listener in self.listeners:
+            listener(row, old, value)
+
+    def grow(self, rows: int) -> None:
+        self.values += [ABSENT] * (rows - len(self.values))
+
+
+class Tally:
+    """any, all, count: how many rows are true, false, unknown. `value` is always up to date."""
+
+    def __init__(self, fn: str, program: Program) -> None:
+        self.fn = fn
+        self.true = self.false = self.unknown = 0
+        self.value: Any = {"any": False, "all": True}.get(fn, 0)
+        self.dependents: list[Callable[[], None]] = []
+        program.listeners.append(self.change)
+
+    def change(self, _row: int, old: Any, new: Any) -> None:
+        if old is True:
+            self.true -= 1
+        elif old is False:
+            self.false -= 1
+        elif old is None:
+            self.unknown -= 1
+        if new is True:
+            self.true += 1
+        elif new is False:
+            self.false += 1
+        elif new is None:
+            self.unknown += 1
+        before = self.value
+        if self.fn == "any":
+            self.value = True if self.true else None if self.unknown else False
+        elif self.fn == "all":
+            self.value = False if self.false else None if self.unknown else True
+        else:
+            self.value = between(self.true, self.true + self.unknown) if self.unknown else self.true
+        if self.value != before or type(self.value) is not type(before):
+            for dependent in self.dependents:
+                dependent()
+
+
+class Total:
+    """sum and mean. The sum is kept as an integer, so adding and taking away leave nothing behind."""
+
+    def __init__(self, fn: str, program: Program, floats: bool) -> None:
+        self.fn = fn
+        self.floats = floats
+        self.count = self.unknown = self.total = 0
+        self.dependents: list[Callable[[], None]] = []
+        self._program = program
+        self._parts: list[int] = []
+        self._shift = _SHIFT if floats else 0
+        self._scale = 2.0**_SHIFT
+        self._value: Any = None
+        self._fresh = False
+        program.listeners.append(self.change)
+
+    def change(self, row: int, old: Any, new: Any) -> None:
+        if row >= len(self._parts):
+            self._parts += [0] * (len(self._program.values) - len(self._parts))
+        parts = self._parts
+        if type(old) is float or type(old) is int or type(old) is bool:
+            self.count -= 1
+        elif old is not ABSENT:
+            self.unknown -= 1
+        kind = type(new)
+        if kind is float and self._shift == _SHIFT:
+            scaled = new * self._scale
+            if scaled.is_integer():
+                part = int(scaled)
+            else:
+                self._deepen()
+                part = self._scaled(new)
+            self.count += 1
+        elif kind is float or kind is int or kind is bool:
+            part = self._scaled(new)
+            self.count += 1
+        else:
+            part = 0
+            if new is not ABSENT:
+                self.unknown += 1
+        self.total += part - parts[row]
+        parts[row] = part
+        self._fresh = False
+        for dependent in self.dependents:
+            dependent()
+
+    def _scaled(self, value: Any) -> int:
+        """The value times 2**shift, exactly."""
+        if type(value) is not float:
+            return int(value) << self._shift
+        above, below = value.as_integer_ratio()
+        return (above << self._shift) // below
+
+    def _deepen(self) -> None:
+        """Some value is too small (or too large) for the usual scale: go to one that fits every float."""
+        more = _DEEP_SHIFT - self._shift
+        self._shift = _DEEP_SHIFT
+        self._parts[:] = [part << more for part in self._parts]
+        self.total <<= more
+
+    @property
+    def value(self) -> Any:
+        """The sum or mean; None when a member is unknown, for the mean of none, beyond a float's range."""
+        if not self._fresh:
+            self._fresh = True
+            self._value = self._work_out()
+        return self._value
+
+    def _work_out(self) -> Any:
+        if self.unknown:
+            return None
+        try:
+            total = self.total / (1 << self._shift) if self.floats else self.total
+            if self.fn == "sum":
+                return total
+            return total / self.count if self.count else None
+        except OverflowError:
+            return None
+
+
+class Extreme:
+    """min and max, by a heap whose outdated entries are dropped when they come to the top."""
+
+    def __init__(self, fn: str, program: Program) -> None:
+        self.fn = fn
+        self.unknown = self.possible = self.count = 0
+        self.dependents: list[Callable[[], None]] = []
+        self._program = program
+        self._sign = 1 if fn == "min" else -1
+        self._heap: list[tuple[Any, int]] = []
+        program.listeners.append(self.change)
+
+    def change(self, row: int, old: Any, new: Any) -> None:
+        self._count(old, -1)
+        self._count(new, 1)
+        if new is not None and new is not ABSENT and type(new) is not Possible:
+            heappush(self._heap, (self._sign * new, row))
+            if len(self._heap) > 2 * self.count + 64:
+                self._rebuild()
+        for dependent in self.dependents:
+            dependent()
+
+    def _count(self, value: Any, by: int) -> None:
+        if value is None:
+            self.unknown += by
+        elif type(value) is Possible:
+            self.possible += by
+        elif value is not ABSENT:
+            self.count += by
+
+    def _rebuild(self) -> None:
+        self._heap = [
+            (self._sign * value, row)
+            for row, value in enumerate(self._program.values)
+            if value is not None and value is not ABSENT and type(value) is not Possible
+        ]
+        heapify(self._heap)
+
+    @property
+    def value(self) -> Any:
+        """The extreme, bounds for it, or None."""
+        values, heap, sign = self._program.values, self._heap, self._sign
+        while heap:
+            key, row = heap[0]
+            value = values[row]
+            current = value is not None and value is not ABSENT and type(value) is not Possible
+            if current and sign * value == key:
+                break
+            heappop(heap)
+        if not heap:
+            return None
+        best = values[heap[0][1]]
+        if not self.unknown and not self.possible:
+            return best
+        perhaps = [float(v) for v in values if type(v) is Possible] if self.possible else []
+        return extreme(self.fn, [best], perhaps, self.unknown > 0, True)
+
+
+Kept = Tally | Total | Extreme
+
+
+def truth_of(node: n.Aggregate) -> n.Node:
+    """The condition that any, all or count looks at in each row."""
+    condition, element = node.loops[0].condition, node.element
+    if condition is None:
+        return element
+    if node.fn == "all":
+        return n.Or(type="bool", operands=(n.Not(type="bool", operand=condition), element))
+    if isinstance(element, n.Const) and element.value is True:
+        return condition
+    return n.And(type="bool", operands=(condition, element))
+
+
+def can_be_kept(node: n.Aggregate) -> bool:
+    """Whether the aggregate runs over all subjects of a kind by expressions that look at one at a time."""
+    if len(node.loops) != 1 or node.loops[0].source is not None:
+        return False
+    variable = node.loops[0].var.name
+    if node.fn in ("any", "all", "count"):
+        return is_local(truth_of(node), variable)
+    if node.element.type not in n.NUMERIC:
+        return False
+    condition = node.loops[0].condition
+    return is_local(node.element, variable) and (condition is None or is_local(condition, variable))
+
+
+def number_in(kept: bool | None, value: Any) -> Any:
+    """A numeric program's value from the condition's truth and the element."""
+    if kept is False:
+        return ABSENT
+    if value is None or type(value) is Between or value - value != 0:
+        return None
+    return value if kept else Possible(value)
