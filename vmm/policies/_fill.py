@@ -16,7 +16,7 @@ from vmm.policies.constraints import SLACK
 
 _PASSES = 3
 """Times that each guest is taken out and put back, at most, where other prices than fixed ones count."""
-_EFFORT = 30_000_000
+_EFFORT = 10_000_000
 """Numbers looked at while arrivals change places, at most; _CHANGES changes are made."""
 _CHANGES = 200
 
@@ -24,9 +24,13 @@ _CHANGES = 200
 def fill(base: State, kinds: Sequence[int]) -> list[tuple[int, int]]:
     """A host for each arrival: pairs of position in `kinds` and host, without those that fit nowhere.
 
-    The largest go first, each to the best host; then they change hosts until no change is better.
+    The best arrival first, as long as that leaves room for all; else the largest first, each to the best
+    host. Then they change hosts until no change is better.
     """
     problem = base.problem
+    if base.plain and len(problem.weight) and (puts := _steepest(base, kinds)) is not None:
+        filler, at, units = puts
+        return list(enumerate(rearranged(filler, units, at).tolist()))
     filler = Filler(base if base.plain else State(problem))
     part = (problem.need / np.maximum(np.maximum(problem.room, 0.0).sum(axis=1), 1e-9)[:, None]).max(axis=0)
     hosts: dict[int, int] = {}
@@ -43,6 +47,32 @@ def fill(base: State, kinds: Sequence[int]) -> list[tuple[int, int]]:
     units = np.array([kinds[i] for i in hosts], dtype=np.int64)
     at = rearranged(filler, units, np.array(list(hosts.values()), dtype=np.int64))
     return list(zip(hosts, at.tolist(), strict=True))
+
+
+def _steepest(base: State, kinds: Sequence[int]) -> tuple[Filler, Ints, Ints] | None:
+    """Always the arrival that leads to the least score; None when some guest does not fit in the end."""
+    p = base.problem
+    filler = Filler(base)
+    waiting: list[list[int]] = [[] for _ in range(p.kinds)]
+    for i, kind in enumerate(kinds):
+        waiting[kind].append(i)
+    fixed = np.where(p.reach, p.price, INF)
+    for need, room in zip(p.need, filler.room, strict=True):
+        fixed[need[:, None] > room + SLACK] = INF
+    hosts = np.zeros(len(kinds), dtype=np.int64)
+    for _ in kinds:
+        after = filler.all_arrivals()
+        after += fixed
+        kind, host = divmod(int(after.argmin()), p.hosts)
+        if not after[kind, host] < INF:
+            return None
+        hosts[waiting[kind].pop()] = host
+        filler.add(kind, host)
+        if not waiting[kind]:
+            fixed[kind] = INF
+        fits = (p.need <= filler.room[:, host, None] + SLACK).all(axis=0)
+        fixed[~fits, host] = INF
+    return filler, hosts, np.array(kinds, dtype=np.int64)
 
 
 def _put_back(filler: Filler, kinds: Sequence[int], hosts: dict[int, int]) -> None:
@@ -158,6 +188,15 @@ class Filler:
         host = int(scores.argmin())
         after = float(scores[host])
         return (host, after - self.deviation) if after < INF else (-1, INF)
+
+    def all_arrivals(self) -> Floats:
+        """Deviations after one more unit of each kind on each host (T x N), room or not."""
+        work = self.y[:, None, :] * self._twice
+        work += self._fixed
+        work += self.variance[:, None, None]
+        np.maximum(work, 0.0, out=work)
+        np.sqrt(work, out=work)
+        return np.asarray((self.problem.weight @ work.reshape(len(work), -1)).reshape(work.shape[1:]))
 
     def add(self, kind: int, host: int, units: int = 1) -> None:
         """Put a guest of a kind on a host, or take one away (-1)."""

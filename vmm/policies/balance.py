@@ -195,7 +195,7 @@ def _improved(
     start = _after(problem, descent[: int(part * len(descent))])
     gain = start.score() - reference
     exchange = Exchange(start, limit, 0.0, search.seed, _FEW_PARTNERS)
-    if search.max_moves is None or problem.hosts > _SMALL:
+    if problem.hosts > _SMALL:
         exchange.move_price = gain / max(len(descent) - exchange.moved, 1)
     _polish(exchange)
     return exchange
