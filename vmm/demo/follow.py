@@ -34,12 +34,14 @@ NOTHING_SERVED = Served(0, 0, 0, 0.0)
 
 
 class Seen(NamedTuple):
-    """What became known with one write of the journal. `idle_since`: guest -> stream time."""
+    """What became known with one write of the journal. `idle_since`: guest -> stream time; `why`: guest ->
+    what it was made for, or why it goes."""
 
     picture: Picture
     served: dict[str, Served]
     idle_since: dict[str, float]
     lines: list[Line]
+    why: dict[str, str]
 
 
 class Follower:
@@ -67,7 +69,8 @@ class Follower:
         for entry in entries:
             self._teller.look(self._core)
             lines += self._teller.tell(self._core, self._core.feed(entry))
-        return Seen(picture_of(self._core), served(self._core), idle_since(self._core), lines)
+        core = self._core
+        return Seen(picture_of(core), served(core), idle_since(core), lines, dict(self._teller.why))
 
     def _run(self) -> None:
         try:

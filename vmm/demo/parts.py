@@ -84,7 +84,12 @@ class Parts:
             status = part.process.poll()
             if status is not None:
                 how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
-                raise PartFailed(part.title, how, part.tail(), next_step="mend what its log says, then again")
+                raise PartFailed(
+                    part.title,
+                    how,
+                    part.tail(),
+                    next_step="mend what its log says, then start the demo again",
+                )
 
     def stop(self, patience_s: float = 3.0) -> None:
         """End all, the highest rank first; what does not end in time is killed, with its offspring."""

@@ -32,28 +32,25 @@ class _Known(NamedTuple):
 
     share: str
     host: str
-    idle_s: float | None
-    since_s: float
+    idle_since_s: float | None
 
 
 class Teller:
-    """Call `look` before each step of the core and `tell` after it. Keeps the birth times of guests."""
+    """Call `look` before each step of the core and `tell` after it.
+
+    `why` says of each guest what it was made for, or why it goes.
+    """
 
     def __init__(self) -> None:
+        self.why: dict[str, str] = {}
         self._known: dict[str, _Known] = {}
         self._born: dict[str, float] = {}
 
     def look(self, core: Core) -> None:
         """Remember what the step may change."""
         idle = idle_since(core)
-        now_s = core.state.now_s
         self._known = {
-            guest.name: _Known(
-                guest.spec.share,
-                guest.host,
-                now_s - idle[guest.name] if guest.name in idle else None,
-                guest.since_s,
-            )
+            guest.name: _Known(guest.spec.share, guest.host, idle.get(guest.name))
             for guest in core.state.guests.values()
         }
 
@@ -90,17 +87,23 @@ class Teller:
         share, now_s = guest.spec.share, note.time_s
         if note.text.startswith("creating on"):
             self._born[guest.name] = now_s
+            jobs = _fact(core, share, "jobs_waiting") or 0
+            self.why[guest.name] = f"made for {jobs} waiting job{'' if jobs == 1 else 's'}"
             text = f"{share}: {_waiting(core, share)} -> creates {guest.name} on {guest.host}"
             return Line(now_s, DECISION, text, rule, share)
         known = self._known.get(guest.name)
-        idle = show_duration(round(known.idle_s)) if known and known.idle_s is not None else ""
+        idle = ""
+        if known is not None and known.idle_since_s is not None:
+            idle = show_duration(round(now_s - known.idle_since_s))
         if guest.for_share:
             state = f"idle {idle or '0s'}" if "(idle)" in note.text else "its job ends first"
+            self.why[guest.name] = f"makes room for {guest.for_share}"
             room = _fact(core, guest.for_share, "room")
             cause = _waiting(core, guest.for_share) + ("" if room else ", no room")
             text = f"{guest.for_share}: {cause} -> retires {guest.name} on {guest.host} ({state})"
             return Line(now_s, DECISION, text, rule, guest.for_share)
         cause = f"{guest.name} is idle for {idle}" if idle else f"{guest.name} is no longer wanted"
+        self.why[guest.name] = f"idle for {idle}" if idle else "retired"
         if not _fact(core, share, "jobs_waiting"):
             cause += ", no job waits"
         return Line(now_s, DECISION, f"{share}: {cause} -> retires it on {guest.host}", rule, share)
@@ -135,6 +138,7 @@ class Teller:
             return Line(note.time_s, EVENT, f"{note.subject} serves {share}{after}", share=share)
         if note.text.startswith("gone: "):
             self._born.pop(note.subject, None)
+            self.why.pop(note.subject, None)
             where = f" from {known.host}" if known else ""
             return Line(note.time_s, EVENT, f"{note.subject} is gone{where}", share=share)
         return None

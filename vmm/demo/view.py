@@ -130,7 +130,7 @@ def _guests(seen: Seen, width: int, rows: int) -> Table:
             word.split()[0],
             show_duration(round(seen.picture.now_s - seen.idle_since.get(guest.name, guest.since_s))),
             guest.address.partition("/")[0],
-            guest.why,
+            seen.why.get(guest.name, guest.why),
         )
     return table
 

@@ -119,3 +119,10 @@ def test_the_rules_are_those_of_a_real_site() -> None:
     timing = re.compile(r"^(ticks|for) = .*\n|^#.*\n", re.MULTILINE)
     shipped = (Path(__file__).parents[3] / "etc" / "triggers.ini").read_text(encoding="utf-8")
     assert timing.sub("", read_data("triggers.ini")) == timing.sub("", shipped)
+
+
+def test_each_guest_has_the_reason_it_was_made_for_or_goes_for(minute) -> None:
+    why = minute.middle.why
+    assert set(why) == {guest.name for guest in minute.middle.picture.guests}
+    assert any(re.fullmatch(r"made for (1 waiting job|\d+ waiting jobs)", text) for text in why.values())
+    assert "makes room for groupC" in why.values()
