@@ -43,6 +43,7 @@ log = logging.getLogger("vmm.manager.listener")
 BATCH = 256
 _POLL_S = 0.25
 _NAME_TRIES_S = 3.0
+_FULL_WAIT_S = 2.0
 _BAD_LOG_INTERVAL_S = 10.0
 
 
@@ -86,7 +87,11 @@ class Listener:
         """Until stopped. Raises SecondManager when another one leads."""
         delay_s = 0.1
         first_try_s = self._clock()
+        lost: BusChanged | None = None
         while not self._stop.is_set():
+            if lost is not None and not self._record_loss(lost):
+                continue
+            lost = None
             try:
                 bus = self._connect()
             except NameTaken as exc:
@@ -109,8 +114,7 @@ class Listener:
             except BusLost as exc:
                 self._line.closed()
                 log.warning("%s", exc)
-                if not self._stop.is_set():
-                    self._store([BusChanged(False, exc.message)])
+                lost = BusChanged(False, exc.message)
             finally:
                 self._line.closed()
 
@@ -174,6 +178,24 @@ class Listener:
     def _store(self, events: list[Event]) -> None:
         """Journal, then hand over. A full disk stops acting until there is room: what cannot be recorded
         is not acted on, and the connection is given up so that nothing is missed silently."""
+        try:
+            self._commit(events)
+        except JournalError as exc:
+            log.error("nothing is decided while the journal cannot be written: %s", exc)
+            self._line.closed()
+            raise BusLost(f"the journal cannot be written: {exc.message}") from exc
+
+    def _record_loss(self, lost: BusChanged) -> bool:
+        """Before connecting again; False while the journal cannot be written (then some time has passed)."""
+        try:
+            self._commit([lost])
+        except JournalError as exc:
+            log.error("nothing is decided while the journal cannot be written: %s", exc)
+            self._stop.wait(_FULL_WAIT_S)
+            return False
+        return True
+
+    def _commit(self, events: list[Event]) -> None:
         rows, times = [], []
         now_s = self._now_s
         for event in events:
@@ -183,13 +205,7 @@ class Listener:
                 now_s = max(now_s, self._wall_clock())
             times.append(now_s)
             rows.append((now_s, tag_of(event), encode_event(event)))
-        try:
-            positions = self._journal.commit(rows)
-        except JournalError as exc:
-            log.error("nothing is decided while the journal cannot be written: %s", exc)
-            self._line.closed()
-            self._stop.wait(2.0)
-            raise BusLost(f"the journal cannot be written: {exc.message}") from exc
+        positions = self._journal.commit(rows)
         self._now_s = now_s
         self.intake.events += len(events)
         self._inbox.put([Entry(p, t, e) for p, t, e in zip(positions, times, events, strict=True)])
