@@ -6,10 +6,37 @@ from collections.abc import Callable
 
 from vmm.rules import nodes as n
 from vmm.rules.coder import Atom, Coder
+from vmm.rules.vector import FALLBACK, Fallback, VectorAggregate
 
 
 def write_aggregate(coder: Coder, node: n.Aggregate) -> Atom:
-    """Lines that work the aggregate out in loops over rows."""
+    """Lines that work the aggregate out."""
+    vectorised = _vectorised(coder, node)
+    if vectorised is not None:
+        return vectorised
+    return _looped(coder, node)
+
+
+def _vectorised(coder: Coder, node: n.Aggregate) -> Atom | None:
+    """One call on arrays, and loops for when the values do not allow that. None: there is no array form."""
+    loop = node.loops[0]
+    if len(node.loops) > 1 or loop.source is not None or not isinstance(loop.var, n.Var):
+        return None
+    try:
+        aggregate = VectorAggregate(node, coder.world.table(loop.var.kind), loop.var.name)
+    except Fallback:
+        return None
+    outer = [coder.value(part).code for part in aggregate.outer]
+    call = coder.names.bind(aggregate, "vector")
+    result = coder.let(f"{call}([{', '.join(outer)}])", True, node.fn in ("count", "min", "max"))
+    coder.put(f"if {result.code} is {coder.names.bind(FALLBACK, 'fallback')}:")
+    coder.depth += 1
+    coder.put(f"{result.code} = {_looped(coder, node).code}")
+    coder.depth -= 1
+    return result
+
+
+def _looped(coder: Coder, node: n.Aggregate) -> Atom:
     variables = {loop.var.name for loop in node.loops}
     parts: list[n.Node] = [node.element, *(x.condition for x in node.loops if x.condition is not None)]
     parts += [loop.source for loop in node.loops[1:] if loop.source is not None]

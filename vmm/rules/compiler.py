@@ -6,11 +6,15 @@ programs; everything else becomes a compiled function that is called when someth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vmm.cluster.tables import World
 from vmm.rules import nodes as n
+from vmm.rules import vector
 from vmm.rules.coder import Atom, Coder, Names
 from vmm.rules.programs import (
     ABSENT,
@@ -26,8 +30,10 @@ from vmm.rules.programs import (
     rename,
     truth_of,
 )
+from vmm.rules.vector import Fallback, Part, Vectoriser, codes
 from vmm.rules.watches import Reads, Subscriptions, Watch
 
+_OUTDATED = 3
 _TRUE = n.Const(type="bool", value=True)
 
 
@@ -48,12 +54,49 @@ class LocalWatch(Watch):
 
 
 class CompiledWatch(Watch):
-    """A condition as a function of the row."""
+    """A condition as a function of the row; for all rows at once, where that works, on arrays.
+
+    `outer` gives the values that the array form needs of what does not depend on the row.
+    """
 
     function: Callable[[int], bool | None]
+    vector: Part | None = None
+    outer: Callable[[], list[Any]]
+    _codes: NDArray[np.int8] | None = None
 
     def truth(self, row: int) -> bool | None:
         return self.function(row)
+
+    def take(self) -> Iterable[int]:
+        table = self._table
+        if self.vector is None or table is None:
+            return super().take()
+        if not self.every or len(table.rows) < vector.SMALL:
+            rows = super().take()
+            self._forget(rows)
+            return rows
+        try:
+            with np.errstate(all="ignore"):
+                found = codes(self.vector(self.outer()), len(table.row_names))
+        except Fallback:
+            self._codes = None
+            return super().take()
+        before, self._codes = self._codes, found
+        self.every = False
+        marked, self.changed = self.changed, set()
+        if before is None or len(before) != len(found):
+            return self.rows()
+        names = table.row_names
+        marked.update(row for row in np.flatnonzero(found != before).tolist() if names[row] is not None)
+        return marked
+
+    def _forget(self, rows: Iterable[int]) -> None:
+        """These are looked at one by one: what the arrays said of them is out of date."""
+        if self._codes is not None:
+            known = len(self._codes)
+            for row in rows:
+                if row < known:
+                    self._codes[row] = _OUTDATED
 
 
 class Compiler:
@@ -83,7 +126,25 @@ class Compiler:
                 ready[part] = self._atom(part, kept)
         self._subscribe(watch, node, each, ready)
         watch.function = self._function(node, each, ready)
+        self._vectorise(watch, node, each, ready)
         return watch
+
+    def _vectorise(
+        self, watch: CompiledWatch, node: n.Node, each: str | None, ready: dict[n.Node, Atom]
+    ) -> None:
+        """Give the watch an array form, if there is one."""
+        if each is None:
+            return
+        make = Vectoriser(self.world.table(each), each)
+        try:
+            watch.vector = make.condition(node)
+        except Fallback:
+            return
+        coder = Coder(self.world, self.names, ready)
+        atoms = [coder.value(part).code for part in make.outer]
+        coder.put(f"return [{', '.join(atoms)}]")
+        name = self.names.unique("outer")
+        watch.outer = self.names.define(name, f"def {name}():\n" + "\n".join(coder.lines) + "\n")
 
     def _subscribe(self, watch: Watch, node: n.Node, each: str | None, ready: dict[n.Node, Atom]) -> None:
         reads = Reads()

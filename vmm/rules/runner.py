@@ -132,16 +132,14 @@ class Runner:
             return set()
         rows = set()
         if tick and (self.timed or self.rule.n_of is not None):
-            self.expr.take()
-            looked_at = self.expr.rows()
-        else:
-            looked_at = self.expr.take()
+            self.expr.every = True
+        looked_at = self.expr.take()
         if self.samples_updates:
             samples |= self.samples
             self.samples.clear()
             looked_at = {*looked_at, *samples}
         elif tick and self.rule.n_of is not None:
-            samples.update(looked_at)
+            samples.update(self.expr.rows())
         seen, truth = self.seen, self.expr.truth
         for row in looked_at:
             now = truth(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from statistics import mean
 from typing import Any
+from unittest import mock
 
 import pytest
 from expressions import own, whole
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from worlds import SCHEMA, engine, make_world, names, settings_of
 
 from vmm.cluster.tables import World
+from vmm.rules import vector
 from vmm.rules.analyse import analyse
 from vmm.rules.interpret import Interpreter
 
@@ -53,6 +55,16 @@ def check_global(text: str, first: list[Any], then: list[Any]) -> None:
     for change in then:
         apply(world, change)
         assert watch.truth(0) is interpreter.truth(node, {}), change
+
+
+def check_each_on_arrays(text: str, first: list[Any], then: list[Any]) -> None:
+    with mock.patch.object(vector, "SMALL", 0):
+        check_each(text, first, then)
+
+
+def check_global_on_arrays(text: str, first: list[Any], then: list[Any]) -> None:
+    with mock.patch.object(vector, "SMALL", 0):
+        check_global(text, first, then)
 
 
 def check_each(text: str, first: list[Any], then: list[Any]) -> None:
@@ -142,6 +154,10 @@ given_python = given(text=whole, rows=st.lists(settings_of(unknown=False), max_s
 test_a_global_condition_is_as_the_interpreter_says = FEW(given_global(check_global))
 test_a_condition_per_subject_is_as_the_interpreter_says = FEW(given_each(check_each))
 test_on_complete_data_the_result_is_what_python_says = FEW(given_python(check_python))
+test_a_global_condition_on_arrays = FEW(given_global(check_global_on_arrays))
+test_a_condition_per_subject_on_arrays = FEW(given_each(check_each_on_arrays))
+test_global_conditions_on_arrays_at_length = pytest.mark.slow(MANY(given_global(check_global_on_arrays)))
+test_conditions_per_subject_on_arrays_at_length = pytest.mark.slow(MANY(given_each(check_each_on_arrays)))
 test_global_conditions_at_length = pytest.mark.slow(MANY(given_global(check_global)))
 test_conditions_per_subject_at_length = pytest.mark.slow(MANY(given_each(check_each)))
 test_what_python_says_at_length = pytest.mark.slow(MANY(given_python(check_python)))
