@@ -7,6 +7,7 @@ exactly. The cost of a step is O(kinds x hosts), not O(guests x hosts^2).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,7 +90,7 @@ class Neighbourhood:
         v += into[:, :, None, :]
         np.maximum(v, 0.0, out=v)
         np.sqrt(v, out=v)
-        change: Floats = (p.weight @ v.reshape(len(v), -1)).reshape(v.shape[1:])
+        change: Floats = (p.weight @ v.reshape(len(v), math.prod(v.shape[1:]))).reshape(v.shape[1:])
         rows = kinds[:, None]
         change += state.leave[rows, s][..., None]
         change += state.arrive[rows, d][:, None, :]

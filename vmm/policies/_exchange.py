@@ -105,7 +105,7 @@ class Exchange:
         v += self.variance[:, None, None]
         np.maximum(v, 0.0, out=v)
         np.sqrt(v, out=v)
-        change: Floats = (p.weight @ v.reshape(len(v), -1)).reshape(v.shape[1:])
+        change: Floats = (p.weight @ v.reshape(len(v), len(k1) * len(k2))).reshape(v.shape[1:])
         change -= float(p.weight @ np.sqrt(self.variance))
         if self._priced:
             change += self._price[k1[:, None], h2] - self._price[k1, host][:, None]

@@ -19,6 +19,8 @@ def packed(problem: Problem, keep: Bools, steps: int, seed: int) -> Ints | None:
     `steps` bounds the repair; 0 tries best fit alone.
     """
     p = problem
+    if not p.kinds:
+        return p.counts.copy()
     counts = np.where(keep, p.counts, 0)
     room = p.room + p.need @ (p.counts - counts)
     tags = p.apart.fixed + p.apart.member.T.astype(np.int64) @ counts

@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+_BOUNDLESS = 1e15
+"""Stands for a resource without limit: finite, so that it can be weighed."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tags:
@@ -302,7 +305,7 @@ def _resources(totals: _Totals, samples: Sequence[Guest]) -> tuple[Floats, Float
             ([g.network_mbit for g in samples], [h.network_mbit for h in hosts], columns.network_mbit)
         )
     need = np.array([r[0] for r in rows], dtype=np.float64)
-    room = np.array([np.array(total, dtype=np.float64) - totals.of(used) for _, total, used in rows])
+    room = np.array([np.minimum(total, _BOUNDLESS) - totals.of(used) for _, total, used in rows])
     return need, room
 
 

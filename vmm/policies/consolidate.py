@@ -79,16 +79,13 @@ class _Task:
 def _task(p: Problem, on: Bools, seed: int) -> _Task:
     capacity = np.maximum(p.room + p.need @ p.counts, 0.0)
     takes = p.reach.any(axis=0) & on
-    finite = np.isfinite(capacity).all(axis=1)
     must = on & (p.fixed_counts > 0)
     for kind in np.flatnonzero(p.reach.sum(axis=1) <= 1).tolist():
         here = p.counts[kind] > 0
         if not (p.reach[kind] & ~here).any():
             must |= on & here
     needed = p.need @ p.counts.sum(axis=1)
-    return _Task(
-        p, on, must, p.counts.sum(axis=0), np.where(takes, capacity, 0.0)[finite], needed[finite], seed
-    )
+    return _Task(p, on, must, p.counts.sum(axis=0), np.where(takes, capacity, 0.0), needed, seed)
 
 
 def _best(problem: Problem, on: Bools, spare: int, seed: int) -> tuple[Bools, list[Move]]:
