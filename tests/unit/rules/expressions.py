@@ -127,3 +127,42 @@ own = st.one_of(
     condition("host"), timed("host"), st.builds("({}) and ({})".format, condition("host"), aggregate())
 )
 """A condition for a rule with `each = host`."""
+
+
+def on_arrays(var: str) -> st.SearchStrategy[str]:
+    """A condition that has an array form and cannot be kept: numbers, the time, and other aggregates."""
+    scalar = st.sampled_from(
+        [
+            "mean(x.load for x in manager.clients.values() if known(x.load))",
+            "max(x.ram_free for x in manager.hosts.values())",
+            "manager.hosts['n2'].temp",
+            "manager.now",
+            "len(manager.clients)",
+            "count(x.ok for x in manager.hosts.values())",
+        ]
+    )
+    left = st.one_of(_number(var), st.just(f"age({var}.load)"), st.just(f"age({var}.fresh)"))
+    leaf = st.one_of(
+        st.builds("({} {} {})".format, left, st.sampled_from(["<", ">", ">=", "==", "!="]), scalar),
+        st.builds("({} > {} * {})".format, left, scalar, _number(var)),
+        st.sampled_from([f"{var}.ok", f"known({var}.load)", f"{var}.ram_free"]),
+    )
+    return st.recursive(
+        leaf,
+        lambda x: st.one_of(
+            st.builds("({} and {})".format, x, x),
+            st.builds("({} or {})".format, x, x),
+            st.builds("(not {})".format, x),
+        ),
+        max_leaves=3,
+    )
+
+
+@st.composite
+def whole_on_arrays(draw: st.DrawFn) -> str:
+    """An aggregate of such conditions."""
+    fn = draw(st.sampled_from(["any", "all", "count", "min", "max"]))
+    element = draw(_number("c") if fn in ("min", "max") else on_arrays("c"))
+    tail = draw(st.one_of(st.just(""), st.builds(" if {}".format, on_arrays("c"))))
+    text = f"{fn}({element} for c in manager.clients.values(){tail})"
+    return text if fn in ("any", "all") else f"{text} {draw(st.sampled_from(['>', '<=', '==']))} 1"

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from expressions import own, whole
+from expressions import on_arrays, own, whole, whole_on_arrays
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from worlds import SCHEMA, engine, make_world, names, settings_of
@@ -154,10 +154,16 @@ given_python = given(text=whole, rows=st.lists(settings_of(unknown=False), max_s
 test_a_global_condition_is_as_the_interpreter_says = FEW(given_global(check_global))
 test_a_condition_per_subject_is_as_the_interpreter_says = FEW(given_each(check_each))
 test_on_complete_data_the_result_is_what_python_says = FEW(given_python(check_python))
-test_a_global_condition_on_arrays = FEW(given_global(check_global_on_arrays))
-test_a_condition_per_subject_on_arrays = FEW(given_each(check_each_on_arrays))
-test_global_conditions_on_arrays_at_length = pytest.mark.slow(MANY(given_global(check_global_on_arrays)))
-test_conditions_per_subject_on_arrays_at_length = pytest.mark.slow(MANY(given_each(check_each_on_arrays)))
+given_whole_arrays = given(text=whole_on_arrays(), first=changes, then=changes)
+given_each_arrays = given(text=on_arrays("host"), first=changes, then=changes)
+test_a_global_condition_on_arrays = FEW(given_whole_arrays(check_global_on_arrays))
+test_a_condition_per_subject_on_arrays = FEW(given_each_arrays(check_each_on_arrays))
+test_global_conditions_on_arrays_at_length = pytest.mark.slow(
+    MANY(given_whole_arrays(check_global_on_arrays))
+)
+test_conditions_per_subject_on_arrays_at_length = pytest.mark.slow(
+    MANY(given_each_arrays(check_each_on_arrays))
+)
 test_global_conditions_at_length = pytest.mark.slow(MANY(given_global(check_global)))
 test_conditions_per_subject_at_length = pytest.mark.slow(MANY(given_each(check_each)))
 test_what_python_says_at_length = pytest.mark.slow(MANY(given_python(check_python)))
