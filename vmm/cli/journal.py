@@ -38,8 +38,17 @@ def show(
 @journal.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def stats(folder: Path) -> None:
-    """How much is in it."""
-    click.echo(str(store.stats(folder)))
+    """How much is in it, of what kinds, and over which time."""
+    found = store.stats(folder)
+    span = f"{_stamp(found.min_time_s)} to {_stamp(found.max_time_s)}" if found.events else "nothing"
+    click.echo(f"journal {found.journal_id}: {found.events} events, {span}")
+    click.echo(f"positions {found.first_position}..{found.last_position}")
+    click.echo(
+        f"{len(found.segments)} segments, {found.stored_bytes} bytes, compressed {found.ratio:.1f} times"
+    )
+    click.echo(f"snapshots at {', '.join(map(str, found.snapshots)) or 'no position'}")
+    for kind, count in found.kinds.most_common():
+        click.echo(f"{count:10d} {kind}")
 
 
 @journal.command()
@@ -60,8 +69,8 @@ def replay(folder: Path, compare: bool, notes: bool) -> None:
     for entry in entries(folder, 1, None):
         for output in core.feed(entry):
             if notes and isinstance(output, Note) and output.level != "debug":
-                stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(output.time_s))
-                click.echo(f"{output.position:8d} {stamp} {output.kind} {output.subject}: {output.text}")
+                head = f"{output.position:8d} {_stamp(output.time_s)} {output.kind} {output.subject}"
+                click.echo(f"{head}: {output.text}")
 
 
 @journal.command()
@@ -87,6 +96,10 @@ def export(folder: Path, out: IO[str]) -> None:
         out.write(json.dumps({**row, **_fields(entry)}, default=str) + "\n")
 
 
+def _stamp(time_s: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s)) if time_s is not None else "?"
+
+
 def _print(entry: Entry, kinds: tuple[str, ...], client: str | None, form: str) -> None:
     tag = tag_of(entry.event)
     if kinds and tag not in kinds:
@@ -98,7 +111,7 @@ def _print(entry: Entry, kinds: tuple[str, ...], client: str | None, form: str) 
         row = {"position": entry.position, "time_s": entry.time_s, "kind": tag, **fields}
         click.echo(json.dumps(row, default=str))
         return
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time_s))
+    stamp = _stamp(entry.time_s)
     body = " ".join(f"{key}={_short(value)}" for key, value in fields.items())
     click.echo(f"{entry.position:8d} {stamp} {tag:8s} {body}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from vmm.decide.events import Entry, Started, Wished
 from vmm.decide.outputs import Output
@@ -19,16 +19,18 @@ class Core:
         self.state = State()
         self.rules: Rules = compile_rules({})
         self.engine = Engine(self.rules.book, self.state.world)
+        self.onlooker: Callable[[], None] | None = None
 
     def feed(self, entry: Entry) -> list[Output]:
         """One step of the stream. Raises only on bugs: whatever an event holds is granted or refused."""
         event = entry.event
         self.state.position = entry.position
+        self.state.world.advance(max(self.state.world.now_s, entry.time_s))
         if isinstance(event, Started):
             self._adopt(event.files, "the files at the start")
         elif isinstance(event, Wished) and event.intent.name == "reload":
             self._adopt(event.intent.args.get("files", {}), f"reload by {event.intent.who}")
-        _, outputs = decide(self.state, entry, self.rules, self.engine)
+        _, outputs = decide(self.state, entry, self.rules, self.engine, self.onlooker)
         return outputs
 
     def replay(self, entries: Iterable[Entry]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vmm.cluster.model import LastFiring
 from vmm.decide import actions, commands, facts
 from vmm.decide.rulebook import Rules
@@ -13,8 +15,11 @@ MAX_ROUNDS = 20
 """Rules may set each other off so many times within one event; then the rest waits for the next event."""
 
 
-def run_rules(state: State, rules: Rules, engine: Engine) -> None:
+def run_rules(state: State, rules: Rules, engine: Engine, onlooker: Callable[[], None] | None = None) -> None:
+    """`onlooker` is called whenever the rules are about to look, before what they do changes the world."""
     for _ in range(MAX_ROUNDS):
+        if onlooker is not None:
+            onlooker()
         firings = engine.step()
         for change in engine.transitions():
             if change.new != "firing":

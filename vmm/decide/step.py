@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vmm.decide import clients, commands, facts, guests, wishes
 from vmm.decide.events import (
     Answered,
@@ -23,11 +25,14 @@ from vmm.messages.structs import Query
 from vmm.rules import Engine
 
 
-def decide(state: State, entry: Entry, rules: Rules, engine: Engine) -> tuple[State, list[Output]]:
+def decide(
+    state: State, entry: Entry, rules: Rules, engine: Engine, onlooker: Callable[[], None] | None = None
+) -> tuple[State, list[Output]]:
     """One step. `engine` holds the rules' timers (part of the state) and reads `state.world`.
 
     The same state bytes, entry and rules give the same outputs and the same new state bytes. The state is
-    changed in place: its one owner hands it in and gets it back.
+    changed in place: its one owner hands it in and gets it back. `onlooker` may look at the state whenever
+    the rules are about to, and change nothing.
     """
     state.position = entry.position
     gap_s = entry.time_s - state.now_s
@@ -64,7 +69,7 @@ def decide(state: State, entry: Entry, rules: Rules, engine: Engine) -> tuple[St
         for guest in list(state.guests.values()):
             guests.step(state, guest)
         facts.refresh(state, rules)
-    run_rules(state, rules, engine)
+    run_rules(state, rules, engine, onlooker)
     return state, state.take_outputs()
 
 

@@ -94,26 +94,27 @@ def backtest(folder: Path, triggers: str, file: str, since_s: float | None = Non
     enough). Raises FindingsError for wrong rules, JournalError for an unreadable journal.
     """
     core, stream = _begin(folder, since_s)
-    shadows: list[Engine] = []
     result = Backtest()
-    first_s = since_s if since_s is not None else float("-inf")
-    for entry in stream:
-        outputs = core.feed(entry)
-        if core.state.now_s < first_s:
-            continue
-        if not shadows:
-            if not core.rules.properties:
-                continue  # not started yet
-            shadows = [Engine(book, core.state.world) for book in _books(core, triggers, file)]
-            result.first_s = core.state.now_s
-        result.events += 1
-        result.last_s = core.state.now_s
-        result.recorded += _recorded(outputs)
+    shadows: list[Engine] = []
+
+    def look() -> None:
         result.would += [_fired(firing, core) for firing in shadows[0].step()]
         shadows[0].transitions()
         for relaxed in shadows[1:]:
             result.unlimited.update(firing.rule for firing in relaxed.step())
             relaxed.transitions()
+
+    first_s = since_s if since_s is not None else float("-inf")
+    for entry in stream:
+        if not shadows and entry.time_s >= first_s and core.rules.properties:
+            shadows = [Engine(book, core.state.world) for book in _books(core, triggers, file)]
+            result.first_s = core.state.now_s
+            core.onlooker = look
+        outputs = core.feed(entry)
+        if shadows:
+            result.events += 1
+            result.last_s = core.state.now_s
+            result.recorded += _recorded(outputs)
     if not shadows:
         raise Refused(
             f"the journal {folder} has no events in that time.",

@@ -11,6 +11,7 @@ import msgspec
 from vmm import journal
 from vmm.decide.core import Core
 from vmm.decide.events import Entry, decode_event
+from vmm.errors import VmmError
 
 log = logging.getLogger("vmm.manager")
 
@@ -22,22 +23,19 @@ def entries(folder: Path, first: int = 1, last: int | None = None) -> Iterator[E
 
 
 def recover(folder: Path, to: int | None = None) -> Core:
-    """The core as it was after position `to` (default: the end). An empty or absent journal: a new core."""
-    try:
-        found = journal.latest_snapshot(folder)
-    except journal.NoJournal:
-        return Core()
+    """The core as it was after position `to` (default: the end); a new core where nothing is recorded yet.
+
+    Raises NoJournal when there is no journal at all.
+    """
+    found = journal.latest_snapshot(folder)
     core, first = Core(), 1
     if found is not None and (to is None or found[0] <= to):
         try:
             core, first = Core.from_snapshot(found[1]), found[0] + 1
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, VmmError) as exc:
             log.warning(
                 "the snapshot at position %d is of another version (%s); replaying all", found[0], exc
             )
             core = Core()
-    try:
-        core.replay(entries(folder, first, to))
-    except journal.NoJournal:
-        return Core()
+    core.replay(entries(folder, first, to))
     return core
