@@ -19,6 +19,8 @@ _PASSES = 3
 _EFFORT = 10_000_000
 """Numbers looked at while arrivals change places, at most; _CHANGES changes are made."""
 _CHANGES = 200
+_TIE = 1e-12
+"""Scores that differ by no more are equal but for rounding: the first host is taken."""
 
 
 def fill(base: State, kinds: Sequence[int]) -> list[tuple[int, int]]:
@@ -174,7 +176,7 @@ class Filler:
         """Host with the least score after an arrival of this kind, and the change; (-1, inf) if none."""
         if not self.plain:
             scores = self._state.arrivals(kind)
-            host = int(scores.argmin())
+            host = int((scores <= scores.min() + _TIE).argmax())
             return (host, float(scores[host])) if scores[host] < INF else (-1, INF)
         # variance + into * (2 y + into) / n - (into / n)^2
         work = self._work
@@ -185,7 +187,7 @@ class Filler:
         np.sqrt(work, out=work)
         scores = self.problem.weight @ work
         scores += self._price(kind)
-        host = int(scores.argmin())
+        host = int((scores <= scores.min() + _TIE).argmax())
         after = float(scores[host])
         return (host, after - self.deviation) if after < INF else (-1, INF)
 

@@ -133,15 +133,17 @@ def _search(problem: Problem, state: State, before: float, search: Search, watch
     descent = descend(state, stop)
     after = state.score()
     exchange = Exchange(state, search.max_moves, 0.0, search.seed)
-    if not exchange.useful or not (descent or search.swaps):
+    if not exchange.useful:
         return descent
     if not deep:
-        if search.min_gain is None and before - after < _WORTH * before:
+        if not descent or (search.min_gain is None and before - after < _WORTH * before):
             return descent
         return _fewer(problem, descent, after, search)
     best = _proven(problem, search.max_moves)
     if best is not None:
         return best
+    if not descent and not search.swaps:
+        return descent
     if search.swaps:
         exchange.move_price = 0.0 if search.max_moves is not None else _MOVE_PRICE * before
         anneal(exchange, _steps(exchange, search.budget_s or _DEEP_S), watch)
