@@ -17,9 +17,9 @@ import msgspec
 from vmm import journal
 from vmm.decide.catalogue import CATALOGUE
 from vmm.decide.core import Core
-from vmm.decide.events import Entry
+from vmm.decide.events import Answered, Entry, Ticked
 from vmm.decide.firing import firing_key
-from vmm.decide.outputs import Note, Output
+from vmm.decide.outputs import Note, Output, Send
 from vmm.decide.rulebook import compile_rules
 from vmm.errors import Refused
 from vmm.manager.recovery import entries
@@ -104,6 +104,7 @@ def backtest(folder: Path, triggers: str, file: str, since_s: float | None = Non
             result.unlimited.update(firing.rule for firing in relaxed.step())
             relaxed.transitions()
 
+    running: set[tuple[str, str]] = set()
     first_s = since_s if since_s is not None else float("-inf")
     for entry in stream:
         if not shadows and entry.time_s >= first_s and core.rules.properties:
@@ -115,12 +116,27 @@ def backtest(folder: Path, triggers: str, file: str, since_s: float | None = Non
             result.events += 1
             result.last_s = core.state.now_s
             result.recorded += _recorded(outputs)
+            if isinstance(entry.event, Answered | Ticked) or any(isinstance(o, Send) for o in outputs):
+                running = _follow_commands(core, shadows, running)
     if not shadows:
         raise Refused(
             f"the journal {folder} has no events in that time.",
             next_step="look at it with `vmm journal stats`",
         )
     return result
+
+
+def _follow_commands(core: Core, shadows: list[Engine], before: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Tell the changed rules which of the recorded rules' commands are under way: their `mode` waits too."""
+    counts = Counter(
+        (record.rule, record.subject)
+        for record in core.state.commands.values()
+        if record.rule and record.state in ("issued", "sent")
+    )
+    for rule, subject in before | set(counts):
+        for engine in shadows:
+            engine.set_running(rule, subject or None, counts[rule, subject])
+    return set(counts)
 
 
 def _begin(folder: Path, since_s: float | None) -> tuple[Core, Iterator[Entry]]:

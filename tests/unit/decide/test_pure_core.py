@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conftest import SETTINGS, shipped_files
+from decide_bench import SETTINGS, shipped_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -69,7 +69,9 @@ jobs = st.lists(
 nodes = st.lists(
     st.fixed_dictionaries({"name": guest_names, "state": states, "jobs": st.integers(0, 1)}), max_size=3
 )
-rubbish = st.one_of(st.none(), st.integers(-3, 3), st.text(max_size=3), st.lists(st.integers(-9, 9), max_size=2))
+rubbish = st.one_of(
+    st.none(), st.integers(-3, 3), st.text(max_size=3), st.lists(st.integers(-9, 9), max_size=2)
+)
 values = st.one_of(
     st.fixed_dictionaries({"host_facts": facts, "host_guests": guest_rows}),
     st.fixed_dictionaries({"batch_jobs": jobs, "batch_nodes": nodes}),
