@@ -80,10 +80,10 @@ def _open(family: int, place: Any, daemon: str | None, deadline: float | None) -
 def tune(stream: socket.socket, fixed_buffer: int) -> None:
     """Options that both ends of a session set.
 
-    Spread gives all its buffers about 200 KiB. We do so with those between daemon and client only
-    (`fixed_buffer`: SO_SNDBUF at the daemon, SO_RCVBUF at the client), so that a slow reader shows as early as
-    with Spread. The other direction is left to the kernel: a full small buffer makes it repack its queue at each
-    small message, which doubles what sending costs.
+    Spread gives all its buffers about 200 KiB. We do so with those from daemon to client only
+    (`fixed_buffer`: SO_SNDBUF at the daemon, SO_RCVBUF at the client), so that a slow reader shows as early
+    as with Spread. The other direction is left to the kernel: a full small buffer makes it repack its queue
+    at each small message, which doubles what sending costs.
     """
     with contextlib.suppress(OSError):
         stream.setsockopt(socket.SOL_SOCKET, fixed_buffer, _SOCKET_BUFFER_BYTES)

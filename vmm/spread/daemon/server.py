@@ -7,6 +7,7 @@ wait, one read and one write are all that a message costs in system calls when n
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -54,6 +55,7 @@ class Server:
         self._timers: list[tuple[float, int, Session]] = []
         self._serial = itertools.count()
         self._stopping = False
+        self._reserve = socket.socket()
         self._stop_lock = threading.Lock()
         self._unread: list[Session] = []
         self.sessions = Sessions(
@@ -125,7 +127,7 @@ class Server:
             except BlockingIOError:
                 return
             except OSError as problem:
-                log.warning("cannot accept a connection: %s", problem)
+                self._shed(listener, problem)
                 return
             stream.setblocking(False)
             tune(stream, socket.SO_SNDBUF)
@@ -134,6 +136,15 @@ class Server:
             if session.state is not State.CLOSED:
                 self._connections[session.fd] = session
                 self._epoll.register(session.fd, _WATCHED)
+
+    def _shed(self, listener: socket.socket, problem: OSError) -> None:
+        """No descriptor is left: drop the connection that waits, with the one kept for this, lest it is
+        reported again and again."""
+        log.warning("cannot accept a connection: %s", problem)
+        self._reserve.close()
+        with contextlib.suppress(OSError):
+            listener.accept()[0].close()
+        self._reserve = socket.socket()
 
     def _wait_s(self) -> float:
         return max(0.0, self._timers[0][0] - self._clock()) if self._timers else -1.0
@@ -152,6 +163,7 @@ class Server:
             listener.close()
         self.sessions.close_all()
         self._epoll.close()
+        self._reserve.close()
         with self._stop_lock:
             self._stopping = True
             os.close(self._event)
