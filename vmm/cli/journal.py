@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from vmm import journal as store
-from vmm.decide.events import Entry, decode_event, tag_of
+from vmm.decide.events import Entry, Event, decode_event, tag_of
 from vmm.manager.recovery import entries
 
 
@@ -123,10 +123,15 @@ def _fields(entry: Entry) -> dict[str, Any]:
     for name in event.__struct_fields__:
         value = getattr(event, name)
         if isinstance(value, msgspec.Struct):
-            out |= {inner: getattr(value, inner) for inner in value.__struct_fields__}
+            out |= {_apart(inner, event): getattr(value, inner) for inner in value.__struct_fields__}
         else:
             out[name] = value
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in out.items()}
+
+
+def _apart(name: str, event: Event) -> str:
+    """A beat's own position and time are not the entry's."""
+    return f"{tag_of(event)}_{name}" if name in ("position", "time_s", "kind") else name
 
 
 def _short(value: Any, limit: int = 100) -> str:

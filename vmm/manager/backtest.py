@@ -97,27 +97,32 @@ def backtest(folder: Path, triggers: str, file: str, since_s: float | None = Non
     result = Backtest()
     shadows: list[Engine] = []
 
+    running: set[tuple[str, str]] = set()
+    stale = False
+
     def look() -> None:
+        nonlocal running, stale
+        if stale:
+            running, stale = _follow_commands(core, shadows, running), False
         result.would += [_fired(firing, core) for firing in shadows[0].step()]
         shadows[0].transitions()
         for relaxed in shadows[1:]:
             result.unlimited.update(firing.rule for firing in relaxed.step())
             relaxed.transitions()
 
-    running: set[tuple[str, str]] = set()
     first_s = since_s if since_s is not None else float("-inf")
     for entry in stream:
         if not shadows and entry.time_s >= first_s and core.rules.properties:
             shadows = [Engine(book, core.state.world) for book in _books(core, triggers, file)]
             result.first_s = core.state.now_s
             core.onlooker = look
+        stale = stale or isinstance(entry.event, Answered | Ticked)
         outputs = core.feed(entry)
         if shadows:
             result.events += 1
             result.last_s = core.state.now_s
             result.recorded += _recorded(outputs)
-            if isinstance(entry.event, Answered | Ticked) or any(isinstance(o, Send) for o in outputs):
-                running = _follow_commands(core, shadows, running)
+            stale = stale or any(isinstance(output, Send) for output in outputs)
     if not shadows:
         raise Refused(
             f"the journal {folder} has no events in that time.",

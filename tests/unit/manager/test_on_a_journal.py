@@ -1,0 +1,130 @@
+"""What the commands say of a recorded run: backtest, explain, why, status, replay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from vmm.cli.main import vmm
+from vmm.decide.events import Entry, encode_event, tag_of
+from vmm.journal import Journal
+from vmm.manager.backtest import backtest
+from vmm.manager.recovery import recover
+from vmm.simulate import Faults, SimHost, SimJob, Simulation
+
+ETC = Path(__file__).parents[3] / "etc"
+FILES = {
+    name: (ETC / name).read_text()
+    for name in ("properties.ini", "triggers.ini", "profiles.ini", "shares.ini")
+}
+FILES["triggers.ini"] = FILES["triggers.ini"].replace("for = 5m", "for = 30s")
+
+
+def record(folder: Path, simulation_s: float = 300.0, faults: Faults | None = None) -> Path:
+    """A journal of a simulated run: two hosts, jobs of two shares."""
+    place = folder / "journal"
+    with Journal.open(place, sync="none") as journal:
+
+        def sink(entry: Entry) -> None:
+            journal.append(entry.time_s, tag_of(entry.event), encode_event(entry.event))
+
+        jobs = [SimJob(f"a{n}", "groupA", 5.0 + 3 * n, 20.0) for n in range(4)]
+        jobs += [SimJob(f"b{n}", "groupB", 60.0 + 3 * n, 20.0) for n in range(3)]
+        hosts = [SimHost(f"host{n}", memory_mib=512 + 4096) for n in range(2)]
+        settings = {"boot_deadline_s": 20.0, "give_up_after": 2.0}
+        simulation = Simulation(FILES, hosts, jobs, settings=settings, faults=faults, sink=sink)
+        simulation.run(simulation_s)
+    return place
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record(tmp_path_factory.mktemp("run"))
+
+
+def run(*argv: str | Path) -> Result:
+    return CliRunner().invoke(vmm, [str(arg) for arg in argv], catch_exceptions=False)
+
+
+def test_unchanged_rules_would_do_what_was_done(journal: Path) -> None:
+    result = backtest(journal, FILES["triggers.ini"], "triggers.ini")
+    rows = {row.rule: row for row in result.rows()}
+    assert rows["grow"].recorded >= 4
+    assert rows["shrink"].recorded >= 1
+    assert all((row.more, row.fewer) == (0, 0) for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "check"),
+    [
+        (("for = 30s", "for = 1h"), "shrink", lambda row: row.would == 0 and row.fewer == row.recorded),
+        (("for = 30s", "for = 2s"), "shrink", lambda row: row.would >= row.recorded),
+        (
+            ("cmd = { sender.create_guest(share) }", "cmd = { sender.create_guest(share) }\nlimit = 1/hour"),
+            "grow",
+            lambda row: row.would == 2 and row.limited >= 2,
+        ),
+        (("[client_query]", "[client_query]\nenabled = no"), "client_query", lambda row: row.would == 0),
+    ],
+)
+def test_a_changed_rule_shows_its_difference(journal, change, rule, check) -> None:
+    changed = FILES["triggers.ini"].replace(*change)
+    assert changed != FILES["triggers.ini"]
+    rows = {row.rule: row for row in backtest(journal, changed, "triggers.ini").rows()}
+    assert check(rows[rule]), rows[rule]
+
+
+def test_backtest_since_counts_only_what_is_younger(journal: Path) -> None:
+    whole = backtest(journal, FILES["triggers.ini"], "t")
+    part = backtest(journal, FILES["triggers.ini"], "t", since_s=whole.last_s - 100)
+    assert 0 < part.events < whole.events
+    assert part.first_s >= whole.last_s - 102
+
+
+def test_explain_names_values_gates_and_what_came_of_the_last_firing(journal: Path) -> None:
+    out = run("rules", "explain", "grow", "--on", "groupA", "--journal", journal).output
+    for text in ("grow on groupA", "share.guests_wanted", "last fired", "create_guest", "position"):
+        assert text in out
+    shape = json.loads(
+        run("rules", "explain", "grow", "--on", "groupB", "--journal", journal, "-o", "json").output
+    )
+    assert shape["rule"] == "grow"
+    assert shape["tree"]["children"]
+    before = run("rules", "explain", "grow", "--on", "groupA", "--journal", journal, "--at", "8").output
+    assert "last fired" not in before
+
+
+def test_why_a_given_up_share_has_no_guest(tmp_path: Path) -> None:
+    place = record(tmp_path, faults=Faults(broken_templates={"groupB.qcow2"}))
+    out = run("why", "groupB", "--journal", place).output
+    assert "3 pending" in out
+    assert "2 creations failed in a row" in out
+    assert "vmm share retry groupB" in out
+    assert "host0: yes" in out
+    assert "share.can_grow = false" in out
+    assert run("status", place).exit_code == 0
+    assert (
+        "gave up" in run("status", place, "-o", "json").output or "not ready" in run("status", place).output
+    )
+
+
+def test_journal_commands(journal: Path) -> None:
+    assert "the same decisions" in run("journal", "replay", "--verify", journal).output
+    rows = [json.loads(line) for line in run("journal", "show", journal, "-o", "json").output.splitlines()]
+    assert [row["position"] for row in rows] == list(range(1, len(rows) + 1))
+    only = run("journal", "show", journal, "--kind", "hello", "--client", "host0").output.splitlines()
+    assert only
+    assert all("hello" in line and "host0" in line for line in only)
+    assert "report" in run("journal", "stats", journal).output
+    assert len(run("journal", "export", journal).output.splitlines()) == len(rows)
+    assert "fires: create_guest" in run("journal", "replay", journal).output
+
+
+def test_a_missing_journal_is_an_error_with_a_next_step(tmp_path: Path) -> None:
+    from vmm.journal import NoJournal
+
+    with pytest.raises(NoJournal):
+        recover(tmp_path / "nothing")
