@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the package `testbed` stands beside this file
+pytest.register_assert_rewrite("story")
 
 from testbed import SEARCH_PATH, Choices, Gate, ImageSet, Site, Testbed, build_images, tail
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAMS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "slurmctld", "munged", "ip", "mke2fs")
+_ORDER = ("test_testbed", "test_main_job", "test_faults")
 _FAILED = pytest.StashKey[bool]()
 _GATE_PORTS = itertools.count(7001)
 _LOG_TAIL = 6000
@@ -25,8 +27,12 @@ MakeSite = Callable[..., Site]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything quick first: the end-to-end tests run last, in their written order."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
+    """Everything quick first: the end-to-end tests run last, each file after those it builds on."""
+
+    def place(item: pytest.Item) -> int:
+        return _ORDER.index(item.path.stem) if item.path.stem in _ORDER else 0
+
+    items.sort(key=lambda item: 1 + place(item) if item.get_closest_marker("e2e") else 0)
 
 
 @pytest.hookimpl(wrapper=True)

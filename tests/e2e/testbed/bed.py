@@ -105,16 +105,16 @@ class Testbed:
             return [str(exc)]
 
     def clear(self) -> None:
-        """Remove by force what `residue` would name, so that the next test starts clean."""
-        for host in self.hosts.values():
-            host.power_on()
-            if host.libvirtd is None or not host.libvirtd.running:
-                host.start_libvirtd()
-            host.remove_domains()
-        self.ctl.forget_all()
+        """Remove by force what `residue` would name, whatever state it is in: every machine starts anew."""
+        for machine in (*self.hosts.values(), self.ctl):
+            machine.power_off()
         for path in self.shared.rglob("*"):
             if path.is_file():
                 path.unlink(missing_ok=True)
+        self.ctl.power_on()
+        for host in self.hosts.values():
+            host.forget_guests()
+            host.power_on()
 
     def leftovers(self) -> list[str]:
         """What is still there of this testbed: namespaces, processes, mounts, files. Empty after `down`."""

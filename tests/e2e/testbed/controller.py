@@ -59,7 +59,9 @@ class Controller(Pod):
         """Boot, and wait until slurmctld answers."""
         if self.is_on:
             return
+        self.make_etc()
         (self.directory / "slurm-etc").mkdir(exist_ok=True)
+        (self.directory / "etc/slurm").mkdir(exist_ok=True)  # the mount point
         text = _CONFIGURATION.read_text().replace("@ADDRESS@", self.address)
         rows = [
             f"NodeSet=nodes_{g} Feature={g}\nPartitionName={g} Nodes=nodes_{g} State=UP\n"
@@ -127,13 +129,6 @@ class Controller(Pod):
     def cancel_all(self) -> None:
         """Cancel whatever waits or runs: a job left over would run on the next test's first node."""
         self.run(["scancel", "--full", "--user=root"], check=False)
-
-    def forget_all(self) -> None:
-        """Forget all jobs and nodes, running or not: the batch server starts anew with nothing."""
-        if self.slurmctld is not None and self.slurmctld.running:
-            self.slurmctld.kill()
-        (self.directory / "run/slurmctld/jobcomp.txt").unlink(missing_ok=True)
-        self.start_slurmctld(fresh=True)
 
     def stop_slurmctld(self) -> None:
         """End the batch server as a shutdown would; it keeps its state for `start_slurmctld`."""

@@ -84,8 +84,6 @@ class Host(Pod):
         return [
             *super().binds(),
             *((self.directory / name, target) for name, target in _LIBVIRT_DIRECTORIES.items()),
-            (self.directory / "passwd", "/etc/passwd"),
-            (self.directory / "group", "/etc/group"),
             (self._images, "/srv/images"),
             (self._shared, "/srv/vm"),
             (self._shared / OVERLAYS, f"/srv/images/{OVERLAYS}"),
@@ -107,6 +105,7 @@ class Host(Pod):
         """Boot the host and wait until its libvirtd answers."""
         if self.is_on:
             return
+        self.make_etc()
         self._write_configuration()
         super().power_on()
         self.start_libvirtd()
@@ -130,18 +129,17 @@ class Host(Pod):
         assert self.libvirtd is not None
         self.libvirtd.terminate(30.0)
 
+    def forget_guests(self) -> None:
+        """While it is off: remove what libvirt knows of its guests. Their logs stay."""
+        for name in ("libvirt-etc", "libvirt-lib"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+
     def virsh(self, *words: str, check: bool = True) -> str:
         return run(["virsh", "-q", "-c", self.uri, *words], check=check)
 
     def domains(self) -> list[str]:
         """The names of all guests known to libvirt, running or not."""
         return sorted(self.virsh("list", "--all", "--name").split())
-
-    def remove_domains(self) -> None:
-        """Switch every guest off and forget it."""
-        for name in self.domains():
-            self.virsh("destroy", name, check=False)
-            self.virsh("undefine", name, check=False)
 
     def serial_log(self, guest: str) -> str:
         """What the guest of that name printed on its serial line, also after its end."""
@@ -165,6 +163,8 @@ class Host(Pod):
             (made / name).mkdir(exist_ok=True)
             # Mount points; the package makes only the first of them.
             Path(target).mkdir(parents=True, exist_ok=True)
+            if target.startswith("/etc/"):
+                (made / target.removeprefix("/")).mkdir(exist_ok=True)
         (made / "libvirt-log/qemu").mkdir(exist_ok=True)
         daemon = {
             "listen_tls": 0,
@@ -194,8 +194,9 @@ class Host(Pod):
         (made / "libvirt-etc/libvirtd.conf").write_text(_settings(daemon))
         (made / "libvirt-etc/qemu.conf").write_text(_settings(qemu))
         user = "{name}:x:{number}:{number}::/var/lib/libvirt:/usr/sbin/nologin\n"
-        (made / "passwd").write_text(_with_names(Path("/etc/passwd"), _EXTRA_USERS, user))
-        (made / "group").write_text(_with_names(Path("/etc/group"), _EXTRA_GROUPS, "{name}:x:{number}:\n"))
+        (made / "etc/passwd").write_text(_with_names(Path("/etc/passwd"), _EXTRA_USERS, user))
+        group = "{name}:x:{number}:\n"
+        (made / "etc/group").write_text(_with_names(Path("/etc/group"), _EXTRA_GROUPS, group))
         # Probing QEMU takes seconds; libvirt checks by itself whether a kept answer is still right.
         if self._capability_cache.is_dir():
             shutil.copytree(self._capability_cache, made / "libvirt-cache", dirs_exist_ok=True)

@@ -134,8 +134,17 @@ class Pod:
         return [
             (self.directory / "run", "/run"),
             (self.directory / "state", "/srv/state"),
-            (self.directory / "hosts", "/etc/hosts"),
+            (self.directory / "etc", "/etc"),
         ]
+
+    def make_etc(self) -> None:
+        """The machine's /etc: a copy of the real one, without its secrets.
+
+        A copy, not mounts over single files: those vanish when the real file is replaced (by adduser, say).
+        """
+        if not (self.directory / "etc").is_dir():
+            ignored = shutil.ignore_patterns("*shadow*", "private", "ssh", "sudoers*")
+            shutil.copytree("/etc", self.directory / "etc", symlinks=True, ignore=ignored)
 
     # -- power
 
@@ -151,7 +160,8 @@ class Pod:
             (self.directory / name).mkdir(exist_ok=True)
         (self.directory / "run/lock").mkdir()
         lines = [f"{where} {name}\n" for name, where in {"localhost": "127.0.0.1", **self._hosts}.items()]
-        (self.directory / "hosts").write_text("".join(lines))
+        self.make_etc()
+        (self.directory / "etc/hosts").write_text("".join(lines))
         binds = self.directory / "binds"
         binds.write_text("".join(f"{source} {target}\n" for source, target in self.binds()))
         ready = self.directory / "ready"

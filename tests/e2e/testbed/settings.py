@@ -33,6 +33,7 @@ class Choices:
 
 # Seconds instead of minutes, and still generous for a machine that emulates its guests.
 _MANAGER: dict[str, object] = {
+    "beat_s": 1,
     "boot_deadline_s": 90,
     "command_deadline_s": 30,
     "backoff_s": 2,

@@ -17,6 +17,7 @@ from .shell import WaitedTooLong, run, tail, wait_for
 # What waits for a guest: some seconds when the machine is idle, a minute when it is not.
 GUEST_TIMEOUT_S = 150.0
 _POLL_S = 0.15
+_OF_SLURMCTLD = ("slurmctld", ": slurmscriptd")  # the second is its helper, which names itself so
 
 
 class Site:
@@ -127,8 +128,9 @@ class Site:
 
     def status(self) -> dict[str, Any]:
         """The cluster as `vmm status` shows it."""
-        self.wait_for("the journal", self.journal.is_dir)
-        found: dict[str, Any] = json.loads(self.bed.ctl.run([self.vmm, "status", self.journal, "-o", "json"]))
+        argv = [self.vmm, "status", self.journal, "-o", "json"]
+        text = self.wait_for("a journal", lambda: self.bed.ctl.run(argv, check=False))
+        found: dict[str, Any] = json.loads(text)
         return found
 
     def wish(self, *words: str) -> str:
@@ -153,9 +155,11 @@ class Site:
     def new_processes(self) -> list[str]:
         """Programs in the testbed's machines that were not there when the test began."""
         found = []
-        for pid in self._pids() - self._machine_pids:
+        daemons = [self.bed.ctl.slurmctld, *(host.libvirtd for host in self.bed.hosts.values())]
+        restarted = {daemon.pid for daemon in daemons if daemon is not None}
+        for pid in self._pids() - self._machine_pids - restarted:
             words = tail(Path(f"/proc/{pid}/cmdline")).replace("\0", " ").strip()
-            if words and "slurm" not in words.partition(" ")[0]:
+            if words and not words.startswith(_OF_SLURMCTLD):
                 found.append(f"{pid} {words}")
         return found
 
