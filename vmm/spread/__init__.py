@@ -10,6 +10,7 @@ print(mbox.receive())
 
 from __future__ import annotations
 
+from vmm.spread import constants
 from vmm.spread.constants import *  # noqa: F403
 from vmm.spread.constants import LIBRARY_VERSION
 from vmm.spread.errors import Woken, error
@@ -40,3 +41,4 @@ __all__ = [
     "group_id",
     "version",
 ]
+__all__ += [name for name in vars(constants) if name.isupper()]

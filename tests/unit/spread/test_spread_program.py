@@ -85,3 +85,4 @@ CONSTANTS = {
 @pytest.mark.parametrize(("name", "value"), CONSTANTS.items())
 def test_constants(name: str, value: int) -> None:
     assert getattr(spread, name) == value
+    assert name in spread.__all__
