@@ -46,7 +46,7 @@ def run_daemon(
     server = daemon.bind()
     if stop is not None:
         threading.Thread(target=_stop_with, args=(stop, server), name="spread-stop", daemon=True).start()
-    log.info("daemon %s listens on %s", name, listen)
+    log.info("daemon %s listens on %s; clients connect to %s", name, listen, daemon.address)
     if on_ready is not None:
         on_ready(daemon.address)
     try:
