@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 PROPERTIES_FILE = "properties.ini"
 GUEST_DEFAULTS = (
-    ("uptime", "uptime", "", 30.0),
-    ("load", "load", "", 30.0),
-    ("ram_free", "ram", "MemFree", 30.0),
+    ("uptime", "uptime", "", 10.0),
+    ("load", "load", "", 10.0),
+    ("ram_free", "ram", "MemFree", 10.0),
 )
 """(property, collector, parameters, ticks in seconds) of a guest without a file."""
 
