@@ -39,8 +39,8 @@ class Column:
 
     __slots__ = (
         "_array",
-        "_stale",
         "_valid",
+        "expires",
         "hooks",
         "is_float",
         "largest",
@@ -48,6 +48,7 @@ class Column:
         "name",
         "python_type",
         "queued",
+        "stale",
         "times",
         "touch_hooks",
         "type",
@@ -65,7 +66,8 @@ class Column:
         self.type = type_
         self.unit = unit
         self.max_age_s = max_age_s
-        self.python_type = TYPES[type_]
+        self.expires = max_age_s != inf
+        self.python_type: Any = TYPES[type_]
         self.is_float = type_ == "float"
         self.values: list[Any] = []
         self.times = array("d")
@@ -76,7 +78,7 @@ class Column:
         self.touch_hooks: tuple[Hook, ...] = ()
         self._array: NDArray[Any] | None = None
         self._valid: NDArray[np.bool_] | None = None
-        self._stale: list[int] | None = None
+        self.stale: list[int] | None = None
 
     def grow(self, rows: int) -> None:
         """Make room for `rows` rows; new ones are unknown (the table counts them)."""
@@ -85,18 +87,23 @@ class Column:
             self.values += [None] * more
             self.times.extend([nan] * more)
             self.queued += [False] * more
-            self._array = self._stale = None
+            self._array = self.stale = None
 
     def accept(self, value: Any) -> Any:
-        """The value in the column's type. Raises ValueRefused; an integral float passes for an int."""
+        """The value in the column's type, None for NaN and infinity. Raises ValueRefused.
+
+        An integral float passes for an int.
+        """
         kind = type(value)
         if self.type == "float" and kind is int:
             return float(value) if -_INT_LIMIT <= value < _INT_LIMIT else self._refuse(value)
+        if self.type == "float" and kind is float:
+            return value if value - value == 0.0 else None
         if self.type == "int" and kind is float and value.is_integer() and abs(value) < 2**53:
             return int(value)
         if self.type == "table" and kind is tuple:
             return list(value)
-        if kind is not self.python_type:
+        if kind is not self.python_type or (kind is int and not -_INT_LIMIT <= value < _INT_LIMIT):
             return self._refuse(value)
         return value
 
@@ -114,16 +121,23 @@ class Column:
         if value is None:
             self.unknown += 1
         values[row] = value
-        if self._stale is not None:
-            self._stale.append(row)
+        if self.stale is not None:
+            self.outdate(row)
         for hook in self.hooks:
             hook(row)
 
     def vacate(self, row: int) -> None:
         """Empty a row whose subject has gone: nobody is told, and the row no longer counts as unknown."""
         self.values[row] = None
-        if self._stale is not None:
-            self._stale.append(row)
+        if self.stale is not None:
+            self.outdate(row)
+
+    def outdate(self, row: int) -> None:
+        """The view is no longer right for this row; one that nobody asks for any more is dropped."""
+        if self.stale is not None:
+            self.stale.append(row)
+            if len(self.stale) > len(self.values):
+                self.stale = self._array = None
 
     def view(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """(values, valid) over all rows, holes too; unknown values are 0. Only int, float and bool columns.
@@ -131,13 +145,13 @@ class Column:
         Integers come as float64, exact while `largest` is below 2**53. The arrays are kept: do not write
         to them.
         """
-        stale = self._stale
+        stale = self.stale
         if self._array is None or self._valid is None or stale is None or len(stale) * 8 > len(self.values):
             dtype = _DTYPES[self.type]
             self._valid = np.array([v is not None for v in self.values], dtype=np.bool_)
             self._array = np.array([0 if v is None else v for v in self.values], dtype=dtype)
             self.largest = float(np.abs(self._array).max(initial=0)) if self.type == "int" else 0.0
-            self._stale = []
+            self.stale = []
         elif stale:
             array, valid, values = self._array, self._valid, self.values
             for row in stale:

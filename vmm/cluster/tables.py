@@ -65,6 +65,7 @@ class Table:
             col.unit = unit
             if col.max_age_s != max_age_s:
                 col.max_age_s = max_age_s
+                col.expires = max_age_s != inf
                 self._requeue(col)
             return col
         fresh = Column(column, type, unit, max_age_s)
@@ -134,26 +135,36 @@ class Table:
             col = self.columns[column]
         except KeyError:
             row = self._row(name)
-            if column in self.columns or value is None:
+            if value is None:
                 return
             col = self.declare(column, type=_type_of(column, value))
-        if value is None:
-            if col.values[row] is not None:
-                col.store(row, None)
-            return
-        if type(value) is not col.python_type:
-            value = col.accept(value)
-        if col.is_float and value - value != 0.0:
-            self.set(name, column, None, time_s)
-            return
+        if type(value) is not col.python_type or (col.is_float and value - value != 0.0):
+            value = self._accepted(row, col, value)
+            if value is None:
+                return
         col.times[row] = time_s
-        if col.max_age_s != inf and not col.queued[row]:
+        if col.expires and not col.queued[row]:
             col.queued[row] = True
             heapq.heappush(self._expiries, (time_s + col.max_age_s, column, row))
-        if value != col.values[row]:
-            col.store(row, value)
-        for hook in col.touch_hooks:
-            hook(row)
+        if value != (old := col.values[row]):
+            # As Column.store; this is the hottest path there is.
+            if old is None:
+                col.unknown -= 1
+            col.values[row] = value
+            if col.stale is not None:
+                col.outdate(row)
+            for hook in col.hooks:
+                hook(row)
+        if col.touch_hooks:
+            for hook in col.touch_hooks:
+                hook(row)
+
+    def _accepted(self, row: int, col: Column, value: Any) -> Any:
+        """The value in the column's type; None when it made the reading unknown."""
+        value = None if value is None else col.accept(value)
+        if value is None and col.values[row] is not None:
+            col.store(row, None)
+        return value
 
     def update(self, name: str, values: Mapping[str, Any], time_s: float) -> None:
         """`set` for each item, in order."""

@@ -132,7 +132,10 @@ def _element(coder: Coder, node: n.Aggregate) -> Atom:
         atom = coder.let(f"None if type({atom.code}) is Between else {atom.code}", True)
     if isinstance(node.element, n.ColumnRead | n.Const) or node.element.type in ("int", "bool", "str"):
         return atom
-    return coder.let(f"finite({atom.code})", True)
+    if node.element.type == "any":
+        return coder.let(f"finite({atom.code})", True)
+    test = f"{atom.code} is None or " if atom.nullable else ""
+    return coder.let(f"None if {test}{atom.code} - {atom.code} != 0.0 else {atom.code}", True)
 
 
 def _extreme(coder: Coder, node: n.Aggregate) -> Atom:

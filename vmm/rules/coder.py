@@ -31,6 +31,8 @@ _HELPERS: dict[str, Any] = {
     "len": len,
     "abs": abs,
     "bool": bool,
+    "float": float,
+    "int": int,
     "type": type,
     "OverflowError": OverflowError,
 }
@@ -209,8 +211,15 @@ class Coder:
 
     def _compare(self, node: n.Compare) -> Atom:
         left, right = self.value(node.left), self.value(node.right)
-        if left.loose or right.loose or "any" in (node.left.type, node.right.type):
+        if "any" in (node.left.type, node.right.type) or (left.loose and right.loose):
             return self.let(f"compare({node.op!r}, {left.code}, {right.code})", True)
+        if left.loose or right.loose:
+            loose = self.let(left.code if left.loose else right.code, True)
+            first, second = (loose, right) if left.loose else (left, loose)
+            tests = " or ".join(f"{a.code} is None" for a in (first, second) if a.nullable)
+            plain = f"None if {tests} else {first.code} {node.op} {second.code}"
+            slow = f"compare({node.op!r}, {first.code}, {second.code})"
+            return self.let(f"{slow} if type({loose.code}) is Between else {plain}", True)
         return self.guarded([left, right], f"{left.code} {node.op} {right.code}")
 
     def _oneof(self, node: n.OneOf) -> Atom:

@@ -16,6 +16,7 @@ from vmm.cluster.tables import World
 from vmm.rules import nodes as n
 from vmm.rules import vector
 from vmm.rules.coder import Atom, Coder, Names
+from vmm.rules.feeder import TRUE, Feeder
 from vmm.rules.programs import (
     ABSENT,
     SUBJECT,
@@ -26,7 +27,6 @@ from vmm.rules.programs import (
     Total,
     can_be_kept,
     is_local,
-    number_in,
     rename,
     truth_of,
 )
@@ -34,7 +34,6 @@ from vmm.rules.vector import Fallback, Part, Vectoriser, codes
 from vmm.rules.watches import Reads, Subscriptions, Watch
 
 _OUTDATED = 3
-_TRUE = n.Const(type="bool", value=True)
 
 
 class LocalWatch(Watch):
@@ -59,13 +58,13 @@ class CompiledWatch(Watch):
     `outer` gives the values that the array form needs of what does not depend on the row.
     """
 
-    function: Callable[[int], bool | None]
     vector: Part | None = None
     outer: Callable[[], list[Any]]
     _codes: NDArray[np.int8] | None = None
 
-    def truth(self, row: int) -> bool | None:
-        return self.function(row)
+    def be(self, function: Callable[[int], bool | None]) -> None:
+        """From now on this is the condition."""
+        self.truth = function  # type: ignore[method-assign,assignment]  # one call less on the hottest path
 
     def take(self) -> Iterable[int]:
         table = self._table
@@ -125,7 +124,7 @@ class Compiler:
                 kept.dependents.append(watch.mark_all)
                 ready[part] = self._atom(part, kept)
         self._subscribe(watch, node, each, ready)
-        watch.function = self._function(node, each, ready)
+        watch.be(self._function(node, each, ready))
         self._vectorise(watch, node, each, ready)
         return watch
 
@@ -189,8 +188,9 @@ class Compiler:
             element, condition = rename(truth_of(node), loop.var.name, SUBJECT), None
         else:
             element = rename(node.element, loop.var.name, SUBJECT)
-            condition = rename(loop.condition or _TRUE, loop.var.name, SUBJECT)
-        key = (kind, element, condition, node.fn)
+            condition = rename(loop.condition or TRUE, loop.var.name, SUBJECT)
+        fn = "total" if node.fn in ("sum", "mean") else node.fn
+        key = (kind, element, condition, fn)
         kept = self._kept.get(key)
         if kept is None:
             program = self._program(kind, element, condition)
@@ -199,71 +199,19 @@ class Compiler:
             elif node.fn in ("min", "max"):
                 kept = Extreme(node.fn, program)
             else:
-                kept = Total(node.fn, program, node.element.type == "float")
+                kept = Total(program, node.element.type == "float")
             self._kept[key] = kept
         return kept
 
     def _atom(self, node: n.Aggregate, kept: Kept) -> Atom:
-        loose = node.fn in ("count", "min", "max")
-        return Atom(f"{self.names.bind(kept, 'kept')}.value", True, loose)
-
-    # -- feeding the programs -----------------------------------------------------------------------
+        name = self.names.bind(kept, "kept")
+        if isinstance(kept, Total):
+            return Atom(f"({kept.source(node.fn, name)})", True)
+        return Atom(f"{name}.value", True, node.fn in ("count", "min", "max"))
 
     def finish(self) -> None:
-        """Compile the programs into one function a column, and work them out for the rows there are."""
-        by_column: dict[tuple[str, str], list[Program]] = {}
-        by_kind: dict[str, list[Program]] = {}
-        for program in self._programs.values():
-            by_kind.setdefault(program.kind, []).append(program)
-            for column in sorted(_columns(program)):
-                self._subscriptions.ensure(program.kind, column)
-                by_column.setdefault((program.kind, column), []).append(program)
-        for (kind, column), programs in by_column.items():
-            self._subscriptions.on_column(kind, column, self._hook(f"{kind}_{column}", programs))
-        for kind, programs in by_kind.items():
-            self._feed_members(kind, programs)
-
-    def _feed_members(self, kind: str, programs: list[Program]) -> None:
-        table = self.world.table(kind)
-        hook = self._hook(f"{kind}_added", programs)
-
-        def added(row: int, _name: str) -> None:
-            for program in programs:
-                program.grow(row + 1)
-            hook(row)
-
-        def removed(row: int, _name: str) -> None:
-            for program in programs:
-                program.change(row, ABSENT)
-
-        self._subscriptions.on_members(kind, added, removed)
-        for program in programs:
-            program.grow(len(table.row_names))
-        for row in table.rows.values():
-            hook(row)
-
-    def _hook(self, name: str, programs: list[Program]) -> Callable[[int], None]:
-        """A function of the row that works the programs out and tells those whose value differs."""
-        coder = Coder(self.world, self.names, {})
-        coder.bind_row(SUBJECT, "row")
-        for program in programs:
-            if program.condition is None:
-                atom = coder.truth(program.node)
-            else:
-                atom = self._number(coder, program, program.condition)
-            values = self.names.bind(program.values, "values")
-            change = self.names.bind(program.change, "change")
-            coder.put(f"if {atom.code} is not {values}[row]: {change}(row, {atom.code})")
-        name = self.names.unique(f"hook_{name}")
-        return self.names.define(name, f"def {name}(row):\n" + "\n".join(coder.lines) + "\n")
-
-    def _number(self, coder: Coder, program: Program, condition: n.Node) -> Atom:
-        element = coder.value(program.node)
-        if condition == _TRUE and isinstance(program.node, n.ColumnRead):
-            return element
-        kept = coder.truth(condition)
-        helper = self.names.bind(number_in, "number_in")
-        return coder.let(f"{helper}({kept.code}, {element.code})", True)
+        """Begin to feed the programs. Call it once, when all watches are made."""
+        Feeder(self.world, self.names, self._subscriptions).feed(self._programs.values())
 
 
 def _reads_something(node: n.Node) -> bool:
@@ -286,13 +234,3 @@ def _outside(node: n.Node, ready: dict[n.Node, Atom]) -> Iterator[n.Node]:
     yield node
     for child in n.children(node):
         yield from _outside(child, ready)
-
-
-def _columns(program: Program) -> set[str]:
-    parts = [program.node] if program.condition is None else [program.node, program.condition]
-    return {
-        read.column
-        for part in parts
-        for read in n.walk(part)
-        if isinstance(read, n.ColumnRead) and read.column != "name"
-    }

@@ -7,7 +7,8 @@ Pure: the same calls on equal worlds give the same firings, transitions and stat
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from vmm.cluster.tables import World
@@ -51,7 +52,7 @@ class Engine:
         self._subscriptions = Subscriptions(self.world, self.book.schema, self._redeclared)
         compiler = self._compiler = Compiler(self.world, self._subscriptions)
         for order, rule in enumerate(self.book.ordered()):
-            runner = Runner(rule, order, self.world, compiler.watch, self._enqueuer(order))
+            runner = Runner(rule, order, self.world, compiler.watch, partial(self._queue.add, order))
             self._runners.append(runner)
             self._by_name[rule.name] = runner
             if rule.enabled:
@@ -85,12 +86,6 @@ class Engine:
         self._paused = dict(state["paused"])
         rules: Mapping[str, Any] = state["rules"]
         return rules
-
-    def _enqueuer(self, order: int) -> Callable[[], None]:
-        def enqueue() -> None:
-            self._queue.add(order)
-
-        return enqueue
 
     def _redeclared(self) -> None:
         self._stale = True
@@ -133,10 +128,18 @@ class Engine:
         """
         if self._stale:
             self._rebuild()
-        now_s = self.world.now_s
-        timers = self._timers
-        if not self._queue and (not timers or timers[0][0] > now_s):
-            return []
+        timers, queue = self._timers, self._queue
+        if not timers or timers[0][0] > self.world.now_s:
+            # Most updates change no rule's truth: find that out with as little ado as possible.
+            if len(queue) == 1:
+                (order,) = queue
+                if self._runners[order].unchanged():
+                    queue.clear()
+            if not queue:
+                return []
+        return self._step(self.world.now_s)
+
+    def _step(self, now_s: float) -> list[Firing]:
         ticks, woken = self._due(now_s)
         queue = sorted(self._queue)
         self._queue.clear()
@@ -144,7 +147,7 @@ class Engine:
         everything = self._paused.get("", "")
         for order in queue:
             runner = self._runners[order]
-            if not runner.rule.enabled:
+            if order not in ticks and order not in woken and runner.unchanged():
                 continue
             paused = everything or self._paused.get(runner.rule.name, "")
             rows = woken.get(order, ())

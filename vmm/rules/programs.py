@@ -24,6 +24,8 @@ ABSENT = ...
 _MAX_FACTORS = 8
 _SHIFT = 100
 _DEEP_SHIFT = 1074
+_HUGE = 1e290
+"""A scaled float beyond this could make a sum of many overflow."""
 
 
 class Possible(float):
@@ -72,8 +74,11 @@ class Program:
         self.condition = condition
         self.values: list[Any] = []
         self.listeners: list[Callable[[int, Any, Any], None]] = []
+        self.total: Total | None = None
+        """The listener that is a sum, if there is one."""
 
     def change(self, row: int, value: Any) -> None:
+        """Store the row's value and tell the listeners."""
         old = self.values[row]
         self.values[row] = value
         for listener in self.listeners:
@@ -119,83 +124,83 @@ class Tally:
 
 
 class Total:
-    """sum and mean. The sum is kept as an integer, so adding and taking away leave nothing behind."""
+    """sum and mean. The sum is kept as an integer, so adding and taking away leave nothing behind.
 
-    def __init__(self, fn: str, program: Program, floats: bool) -> None:
-        self.fn = fn
+    A float counts as `value * unit`; `unit` is a power of two for which that is a whole number.
+    """
+
+    def __init__(self, program: Program, floats: bool) -> None:
         self.floats = floats
         self.count = self.unknown = self.total = 0
+        self.unit = 1 << _SHIFT if floats else 1
+        self.scale = 2.0**_SHIFT
+        """For values of the usual size; not in use (0.0) once a smaller one was met."""
+        self.parts: list[int] = []
         self.dependents: list[Callable[[], None]] = []
-        self._program = program
-        self._parts: list[int] = []
-        self._shift = _SHIFT if floats else 0
-        self._scale = 2.0**_SHIFT
-        self._value: Any = None
-        self._fresh = False
+        self.program = program
         program.listeners.append(self.change)
+        program.total = self
 
     def change(self, row: int, old: Any, new: Any) -> None:
-        if row >= len(self._parts):
-            self._parts += [0] * (len(self._program.values) - len(self._parts))
-        parts = self._parts
+        parts = self.parts
+        if row >= len(parts):
+            parts += [0] * (len(self.program.values) - len(parts))
         if type(old) is float or type(old) is int or type(old) is bool:
             self.count -= 1
         elif old is not ABSENT:
             self.unknown -= 1
         kind = type(new)
-        if kind is float and self._shift == _SHIFT:
-            scaled = new * self._scale
-            if scaled.is_integer():
-                part = int(scaled)
-            else:
-                self._deepen()
-                part = self._scaled(new)
+        part = 0
+        if kind is float or kind is int or kind is bool:
+            part = self._part(new)
             self.count += 1
-        elif kind is float or kind is int or kind is bool:
-            part = self._scaled(new)
-            self.count += 1
-        else:
-            part = 0
-            if new is not ABSENT:
-                self.unknown += 1
+        elif new is not ABSENT:
+            self.unknown += 1
         self.total += part - parts[row]
         parts[row] = part
-        self._fresh = False
         for dependent in self.dependents:
             dependent()
 
-    def _scaled(self, value: Any) -> int:
-        """The value times 2**shift, exactly."""
+    def _part(self, value: Any) -> int:
+        """The value times the unit, exactly."""
         if type(value) is not float:
-            return int(value) << self._shift
+            return int(value) * self.unit
+        scaled = value * self.scale
+        if self.scale and scaled.is_integer() and abs(scaled) < _HUGE:
+            return int(scaled)
+        if self.scale:
+            self._deepen()
         above, below = value.as_integer_ratio()
-        return (above << self._shift) // below
+        return above * self.unit // below
 
     def _deepen(self) -> None:
-        """Some value is too small (or too large) for the usual scale: go to one that fits every float."""
-        more = _DEEP_SHIFT - self._shift
-        self._shift = _DEEP_SHIFT
-        self._parts[:] = [part << more for part in self._parts]
-        self.total <<= more
+        """Some value is too small (or too large) for the usual unit: go to one that fits every float."""
+        more = 1 << (_DEEP_SHIFT - _SHIFT)
+        self.scale = 0.0
+        self.unit *= more
+        self.parts[:] = [part * more for part in self.parts]
+        self.total *= more
 
-    @property
-    def value(self) -> Any:
-        """The sum or mean; None when a member is unknown, for the mean of none, beyond a float's range."""
-        if not self._fresh:
-            self._fresh = True
-            self._value = self._work_out()
-        return self._value
-
-    def _work_out(self) -> Any:
+    def value(self, fn: str) -> Any:
+        """`sum` or `mean`; None when a member is unknown, for the mean of none, beyond a float's range."""
         if self.unknown:
             return None
         try:
-            total = self.total / (1 << self._shift) if self.floats else self.total
-            if self.fn == "sum":
+            total = self.total / self.unit if self.floats else self.total
+            if fn == "sum":
                 return total
             return total / self.count if self.count else None
         except OverflowError:
             return None
+
+    def source(self, fn: str, name: str) -> str:
+        """The same as an expression, which may raise OverflowError."""
+        total = f"{name}.total"
+        if self.floats:  # scaling by a power of two is exact, and quicker than dividing integers
+            total = f"(float({total}) * {2.0**-_SHIFT!r} if {name}.scale else {total} / {name}.unit)"
+        if fn == "sum":
+            return f"None if {name}.unknown else {total}"
+        return f"None if {name}.unknown or not {name}.count else {total} / {name}.count"
 
 
 class Extreme:

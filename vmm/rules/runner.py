@@ -56,6 +56,25 @@ class Runner:
         self.arguments = None if needed is None else watching(needed, rule.each, notify)
         self.timed = reads_time(rule.expr) or reads_time(rule.until)
         self._interpreter = Interpreter(world)
+        self.unchanged = self._quick_look()
+
+    def _quick_look(self) -> Callable[[], bool]:
+        """A function that says whether an update changed nothing as far as this rule is concerned."""
+        rule, expr, seen, recheck = self.rule, self.expr, self.seen, self.recheck
+        if not rule.enabled:
+            return lambda: True
+        alone = self.until is None and self.arguments is None and rule.each is None
+        if not (alone and rule.n_of is None and rule.on_update_check):
+            return lambda: False
+        truth = expr.truth
+
+        def unchanged() -> bool:
+            if recheck:
+                return False
+            expr.every = False
+            return truth(GLOBAL_ROW) is seen.get(GLOBAL_ROW, False)
+
+        return unchanged
 
     @property
     def samples_updates(self) -> bool:

@@ -31,8 +31,8 @@ def load_runner(runner: Runner, data: Mapping[str, Any]) -> None:
         if row is not None:
             instance = runner.instances[row] = Instance.load(fields)
             runner.seen[row] = None if instance.unknown else instance.truth
-    runner.recheck = set(_rows(runner, data["recheck"]))
-    runner.samples = set(_rows(runner, data["samples"]))
+    runner.recheck.update(_rows(runner, data["recheck"]))
+    runner.samples.update(_rows(runner, data["samples"]))
     if runner.timed:
         # Looking at these at another moment than the first run did could give another answer.
         for watch, names in ((runner.expr, data["unseen"]), (runner.until, data["until_unseen"])):

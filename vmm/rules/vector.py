@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vmm.cluster.tables import Table
 from vmm.rules import nodes as n
 from vmm.rules.bounds import between, extreme
+from vmm.rules.exact import array_sum
 
 Array = NDArray[Any]
 Valid = NDArray[np.bool_] | None
@@ -56,6 +57,8 @@ class Vectoriser:
     def __init__(self, table: Table, variable: str) -> None:
         self.table = table
         self.variable = variable
+        self.risky = False
+        """Whether NumPy may have something to warn of (overflow, which gives infinity as in Python)."""
         self.outer: list[n.Node] = []
 
     def part(self, node: n.Node) -> Part:
@@ -162,6 +165,7 @@ class Vectoriser:
         return run
 
     def _arith(self, node: n.Arith) -> Part:
+        self.risky = True
         run = self._binary(_UFUNCS[node.op], _number(node.left), _number(node.right))
         if node.type == "float":
             return run
@@ -176,6 +180,7 @@ class Vectoriser:
         return run_exact
 
     def _quotient(self, left: n.Node, right: n.Node) -> Part:
+        self.risky = True
         first, second = self.part(_number(left)), self.part(_number(right))
 
         def run(outer: list[Any]) -> Pair:
@@ -273,12 +278,11 @@ class VectorAggregate:
         condition = node.loops[0].condition
         self._table = table
         self._fn = node.fn
-        self._integer = node.type != "float"
+        self._integer = node.element.type != "float"
         self._kept = None if condition is None else make.condition(condition)
         decides = node.fn in ("any", "all", "count")
-        if not decides and node.fn not in ("min", "max"):
-            raise Fallback("sums are rounded once")
         self._element = make.condition(node.element) if decides else make.part(node.element)
+        self._risky = make.risky or not decides
         self.outer = make.outer
 
     def __call__(self, outer: list[Any]) -> Any:
@@ -286,11 +290,16 @@ class VectorAggregate:
         if len(table.rows) < SMALL:
             return FALLBACK
         try:
-            with np.errstate(all="ignore"):
-                kept = None if self._kept is None else self._kept(outer)
-                return reduce(self._fn, kept, self._element(outer), table, self._integer)
+            if self._risky:
+                with np.errstate(all="ignore"):
+                    return self._run(outer)
+            return self._run(outer)
         except Fallback:
             return FALLBACK
+
+    def _run(self, outer: list[Any]) -> Any:
+        kept = None if self._kept is None else self._kept(outer)
+        return reduce(self._fn, kept, self._element(outer), self._table, self._integer)
 
 
 def reduce(fn: str, kept: Pair | None, element: Pair, table: Table, integer: bool) -> Any:
@@ -304,13 +313,31 @@ def reduce(fn: str, kept: Pair | None, element: Pair, table: Table, integer: boo
     if valid is not None or sure is not None:
         raise Fallback("unknown members")
     chosen = _both(live, inside)
-    numbers = np.broadcast_to(value, (rows,)) if chosen is None else np.broadcast_to(value, (rows,))[chosen]
+    numbers: Array = (
+        np.broadcast_to(value, (rows,)) if chosen is None else np.broadcast_to(value, (rows,))[chosen]
+    )
+    if fn in ("sum", "mean"):
+        return _total(fn, numbers, integer)
     if not len(numbers):
         return None
     best = float(numbers.min() if fn == "min" else numbers.max())
     if best - best != 0.0:
         raise Fallback("not finite")
     return extreme(fn, [int(best) if integer else best], [], False, True)
+
+
+def _total(fn: str, numbers: Array, integer: bool) -> Any:
+    if integer and len(numbers) and float(np.abs(numbers).max()) * len(numbers) >= _EXACT:
+        raise Fallback("large integers")
+    try:
+        total: int | float = int(numbers.sum()) if integer else array_sum(numbers)
+    except (OverflowError, ValueError):
+        return None
+    if total - total != 0.0:
+        return None
+    if fn == "sum":
+        return total
+    return total / len(numbers) if len(numbers) else None
 
 
 def _live(table: Table) -> NDArray[np.bool_]:
