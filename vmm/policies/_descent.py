@@ -19,7 +19,10 @@ Move = tuple[int, int, int]
 """Kind, source, target."""
 
 _HOSTS = 8
-_KINDS = 6
+_KINDS, _KINDS_MANY = 6, 16
+"""Kinds tried exactly, with up to two metrics and with more: the linearised score ranks less well then."""
+_ALL = 6000
+"""Up to so many moves (kinds x hosts x hosts), all are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,11 @@ class Stop:
 class Neighbourhood:
     """All single moves of a state; constant arrays are made once per problem."""
 
-    def __init__(self, problem: Problem, kinds: int = _KINDS, hosts: int = _HOSTS) -> None:
+    def __init__(self, problem: Problem) -> None:
         p = self.problem = problem
+        few = p.kinds * p.hosts**2 <= _ALL
+        kinds = p.kinds if few else _KINDS if len(p.weight) <= 2 else _KINDS_MANY
+        hosts = p.hosts if few else _HOSTS
         n = max(float(p.online.sum()), 1.0)
         # Linearised change of a kind at a host = amounts (T x 2K) @ what the host is like (2K x N).
         self._twice = (2 / n) * p.amount  # K x T

@@ -34,8 +34,9 @@ _STEP_S, _CANDIDATE_S = 110e-6, 11e-9
 """Nominal time of one exchange step and of one number in it. Only these turn a budget in s into steps, so
 that a plan depends on the budget but not on how fast the machine was today."""
 _BUDGET_PART = 0.7
-_PARTS = (0.8, 0.65, 0.5, 0.9, 1.0)
-"""Parts of the descent from which exchanges start, the most promising first."""
+_PARTS = ((0.8, 1.0), (0.65, 1.0), (0.5, 0.85), (0.5, 0.7), (0.9, 1.0), (1.0, 1.0))
+"""Parts of the descent from which exchanges start, and parts of its moves that they may make; what single
+moves are worth making then has to fit into the rest. The most promising first."""
 _FEW_PARTNERS = 24
 _EQUAL = 1e-12
 _MOVE_PRICE = 3e-4
@@ -149,10 +150,13 @@ def _search(problem: Problem, state: State, before: float, search: Search, watch
         anneal(exchange, _steps(exchange, search.budget_s or _DEEP_S), watch)
         return _best(problem, exchange.counts, descent, search.max_moves)
     limit = search.max_moves or 0
-    exchange = _improved(problem, descent, _PARTS[0], after, search, limit)
-    end = State(problem, exchange.counts)
-    descend(end, Stop(limit - exchange.moved))
-    return _best(problem, end.counts, descent, limit)
+    found = descent
+    for part, _ in _PARTS if problem.hosts <= _SMALL else _PARTS[:1]:
+        exchange = _improved(problem, descent, part, after, search, limit)
+        end = State(problem, exchange.counts)
+        descend(end, Stop(limit - exchange.moved))
+        found = _best(problem, end.counts, found, limit)
+    return found
 
 
 def _proven(problem: Problem, limit: int | None) -> list[Move] | None:
@@ -179,8 +183,9 @@ def _fewer(problem: Problem, descent: list[Move], reference: float, search: Sear
                 if moves is not None and len(moves) <= len(descent):
                     return moves
         return descent
-    for part in _PARTS:
-        end = State(problem, _improved(problem, descent, part, reference, search, len(descent)).counts)
+    for part, most in _PARTS:
+        limit = max(int(most * len(descent)), 1)
+        end = State(problem, _improved(problem, descent, part, reference, search, limit).counts)
         descend(end, _GANETI_STOP)
         if end.score() > reference + _EQUAL:
             continue
