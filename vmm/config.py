@@ -32,6 +32,8 @@ class BusSettings:
 
 @dataclass(frozen=True, slots=True)
 class ManagerSettings:
+    """`journal_retain_*` of 0 keep the journal for ever."""
+
     name: str = "manager"
     journal: str = "../var/journal"
     tick_s: float = 1.0
@@ -48,6 +50,8 @@ class ManagerSettings:
     promise_s: float = 60.0
     vcpus_per_cpu: float = 4.0
     journal_sync: str = "batch"
+    journal_retain_s: float = 0.0
+    journal_retain_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True)

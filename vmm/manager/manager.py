@@ -76,6 +76,8 @@ class Manager:
             self._journal = Journal.open(
                 self._journal_folder,
                 sync=settings.manager.journal_sync,  # type: ignore[arg-type]
+                retain_s=settings.manager.journal_retain_s or None,
+                retain_mib=settings.manager.journal_retain_mib or None,
             )
         except JournalLocked as exc:
             raise SecondManager(
