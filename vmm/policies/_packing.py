@@ -12,6 +12,9 @@ from numpy.random import default_rng
 from vmm.policies._problem import Bools, Floats, Ints, Problem
 from vmm.policies.constraints import SLACK
 
+_HOT = 0.05
+_AWAY_PRICE = 0.02
+
 
 def packed(problem: Problem, keep: Bools, steps: int, seed: int) -> Ints | None:
     """Counts (T x N) with all movable guests on the hosts of `keep`, or None if none was found.
@@ -108,8 +111,8 @@ def _repaired(
         change = np.tensordot(unit, after, 1) - unit @ before
         home = _away(p, counts, k1, host)[:, None] - _back(p, counts, k1[:, None], h2)
         home = home + _away(p, counts, k2, h2) - _back(p, counts, k2, host)
-        change = change + 0.02 * home
-        change -= 0.05 * (1 - step / steps) * rng.gumbel(size=change.shape)
+        change = change + _AWAY_PRICE * home
+        change -= _HOT * (1 - step / steps) * rng.gumbel(size=change.shape)
         change[(k1[:, None] == k2) | ~reach[k1[:, None], h2] | ~reach[k2, host]] = np.inf
         i, j = divmod(int(change.argmin()), len(k2))
         a, b, other = int(k1[i]), int(k2[j]), int(h2[j])

@@ -7,17 +7,21 @@ that are legal one after another.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vmm.policies._descent import Move
+from vmm.policies._exchange import Exchange
 from vmm.policies._keep import fewest, host_sets
 from vmm.policies._order import moves_between, ordered
 from vmm.policies._packing import packed
 from vmm.policies._problem import Bools, Floats, Ints, Problem, compile_problem
 from vmm.policies._state import State
 from vmm.policies._write import migrations
+from vmm.policies.balance import anneal
+from vmm.policies.constraints import SLACK
 from vmm.policies.errors import BadRequest
 from vmm.policies.model import Cluster, HostState
 from vmm.policies.objective import GANETI, Objective
@@ -25,7 +29,10 @@ from vmm.policies.plan import Action, Kind, Limits, Plan
 
 _REPAIR_WORK = 1_000_000
 """Exchanges that repair looks at for each set of hosts that best fit cannot fill."""
-_REPAIR_SETS = 4
+_POLISH_STEPS = 120
+_MIGRATION_PRICE = 1.0
+"""Score that a migration has to gain while the hosts that stay on are balanced: more than it ever can."""
+_REPAIR_SETS, _REPAIR_STEPS = 4, 300
 
 
 def consolidate(
@@ -47,6 +54,8 @@ def consolidate(
     names = [h.name for h in cluster.hosts]
     on = np.array([h.state is not HostState.OFFLINE for h in cluster.hosts], dtype=np.bool_)
     keep, moves = _best(problem, on, spare, seed)
+    if moves:
+        moves = _polished(cluster, problem, on & ~keep, moves, seed)
     left = tuple(name for name, k in zip(names, keep.tolist(), strict=True) if k)
     plan = Plan("consolidate", objective.name, before, before, hosts_left=left, seed=seed)
     off = np.flatnonzero(on & ~keep).tolist()
@@ -61,6 +70,22 @@ def consolidate(
     return replace(
         plan, actions=actions + switches, score_after=State(compile_problem(after, objective)).score()
     )
+
+
+def _polished(cluster: Cluster, problem: Problem, off: Bools, moves: list[Move], seed: int) -> list[Move]:
+    """No more moves, fewer where exchanges of guests allow, to better ones of the hosts that stay on."""
+    names = {h.name: HostState.OFFLINE for h, gone in zip(cluster.hosts, off.tolist(), strict=True) if gone}
+    after = compile_problem(cluster.with_hosts(names), problem.objective)
+    counts = problem.counts.copy()
+    for kind, source, target in moves:
+        counts[kind, source] -= 1
+        counts[kind, target] += 1
+    exchange = Exchange(State(after, counts), len(moves), _MIGRATION_PRICE, seed)
+    if not exchange.useful or exchange.moved > len(moves):
+        return moves
+    anneal(exchange, _POLISH_STEPS, None)
+    better = ordered(problem, moves_between(problem, exchange.counts, moves))
+    return better if better is not None and len(better) <= len(moves) else moves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +110,18 @@ def _task(p: Problem, on: Bools, seed: int) -> _Task:
         if not (p.reach[kind] & ~here).any():
             must |= on & here
     needed = p.need @ p.counts.sum(axis=1)
-    return _Task(p, on, must, p.counts.sum(axis=0), np.where(takes, capacity, 0.0), needed, seed)
+    capacity = _whole_units(np.where(takes, capacity, 0.0), p.need)
+    return _Task(p, on, must, p.counts.sum(axis=0), capacity, needed, seed)
+
+
+def _whole_units(capacity: Floats, need: Floats) -> Floats:
+    """Capacities cut to what can be used at all: whole multiples of the needs' greatest common divisor."""
+    out = capacity.copy()
+    for r, row in enumerate(need):
+        if row.size and row.any() and np.equal(row, np.floor(row)).all():
+            unit = math.gcd(*row.astype(np.int64).tolist())
+            out[r] = np.floor((capacity[r] + SLACK) / unit) * unit
+    return out
 
 
 def _best(problem: Problem, on: Bools, spare: int, seed: int) -> tuple[Bools, list[Move]]:
@@ -107,21 +143,20 @@ def _of_size(task: _Task, size: int) -> tuple[Bools, list[Move]] | None:
     """The best packing found on so many hosts: best fit on many sets of hosts, repair on the first few."""
     p = task.problem
     best: tuple[Bools, list[Move]] | None = None
-    first: list[Bools] = []
+    failed: list[tuple[int, Bools]] = []
     for outside, keep in host_sets(task.capacity, task.needed, task.guests, task.must, size):
         if best is not None and outside >= len(best[1]):
-            return best
-        first.append(keep)
-        best = _shorter(best, p, keep, packed(p, keep, 0, task.seed))
-    if best is not None:
-        return best
-    pairs = max(int((p.counts > 0).sum()), 1) * max(int((p.counts > 0).sum()) // max(p.hosts, 1), 1)
-    steps = min(max(_REPAIR_WORK // pairs, 50), 400)
-    for keep in first[:_REPAIR_SETS]:
-        best = _shorter(best, p, keep, packed(p, keep, steps, task.seed))
-        if best is not None:
-            return best
-    return None
+            break
+        counts = packed(p, keep, 0, task.seed)
+        best = _shorter(best, p, keep, counts)
+        if counts is None:
+            failed.append((outside, keep))
+    places = max(int((p.counts > 0).sum()), 1)
+    steps = min(max(_REPAIR_WORK // (places * max(places // max(p.hosts, 1), 1)), 50), _REPAIR_STEPS)
+    for outside, keep in failed[:_REPAIR_SETS]:
+        if best is None or outside < len(best[1]):
+            best = _shorter(best, p, keep, packed(p, keep, steps, task.seed))
+    return best
 
 
 def _shorter(
