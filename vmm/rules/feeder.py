@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from vmm.cluster.tables import World
 from vmm.rules import nodes as n
 from vmm.rules.coder import Atom, Coder, Names
-from vmm.rules.programs import ABSENT, SUBJECT, Program, Total, number_in
+from vmm.rules.programs import ABSENT, SUBJECT, Extreme, Program, Total, number_in
 from vmm.rules.watches import Subscriptions
 
 TRUE = n.Const(type="bool", value=True)
@@ -79,8 +79,22 @@ class Feeder:
             atom = coder.let(f"{helper}({kept.code}, {atom.code})", True)
         if program.total is not None and program.total.floats and len(program.listeners) == 1:
             self._add_up(coder, program, program.total, atom)
+        elif program.extreme is not None and len(program.listeners) == 1:
+            self._pass_by(coder, program, program.extreme, atom)
         else:
             self._tell(coder, program, atom)
+
+    def _pass_by(self, coder: Coder, program: Program, kept: Extreme, atom: Atom) -> None:
+        """Extreme.change for the usual case: a value that is no candidate replaces one that was none."""
+        values = self.names.bind(program.values, "values")
+        change = self.names.bind(program.change, "change")
+        name = self.names.bind(kept, "kept")
+        pool = self.names.bind(kept.pool, "pool")
+        far = ">=" if kept.fn == "min" else "<="
+        same = f"type({atom.code}) is type({values}[row]) is {program.node.type}"
+        coder.put(f"if {same} and {atom.code} {far} {name}.bound and row not in {pool}:")
+        coder.put(f"    {values}[row] = {atom.code}")
+        coder.put(f"elif {atom.code} is not {values}[row]: {change}(row, {atom.code})")
 
     def _add_up(self, coder: Coder, program: Program, total: Total, atom: Atom) -> None:
         """Total.change written out for the usual case: one finite float replaces another."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
-from heapq import heapify, heappop, heappush
+from heapq import nlargest, nsmallest
+from math import inf
+from operator import gt, lt
 from typing import Any
 
 from vmm.rules import nodes as n
@@ -26,6 +28,11 @@ _SHIFT = 100
 _DEEP_SHIFT = 1074
 _HUGE = 1e290
 """A scaled float beyond this could make a sum of many overflow."""
+
+
+_POOL = 64
+_FAR = {"min": -inf, "max": inf}
+"""A bound that no value is nearer than: the pool takes nothing in until it is filled."""
 
 
 class Possible(float):
@@ -76,6 +83,7 @@ class Program:
         self.listeners: list[Callable[[int, Any, Any], None]] = []
         self.total: Total | None = None
         """The listener that is a sum, if there is one."""
+        self.extreme: Extreme | None = None
 
     def change(self, row: int, value: Any) -> None:
         """Store the row's value and tell the listeners."""
@@ -204,24 +212,38 @@ class Total:
 
 
 class Extreme:
-    """min and max, by a heap whose outdated entries are dropped when they come to the top."""
+    """min and max, by a small pool of candidates.
+
+    Every row outside the pool is at `bound` or on its far side, so only changes of candidates, and of rows
+    that come nearer than `bound`, matter. When the pool runs empty the rows are looked through once.
+    """
 
     def __init__(self, fn: str, program: Program) -> None:
         self.fn = fn
         self.unknown = self.possible = self.count = 0
         self.dependents: list[Callable[[], None]] = []
-        self._program = program
-        self._sign = 1 if fn == "min" else -1
-        self._heap: list[tuple[Any, int]] = []
+        self.pool: set[int] = set()
+        self.bound: Any = _FAR[fn]
+        self.program = program
+        self._nearer = lt if fn == "min" else gt
+        self._best: Any = None
+        self._fresh = True
         program.listeners.append(self.change)
+        program.extreme = self
 
     def change(self, row: int, old: Any, new: Any) -> None:
         self._count(old, -1)
         self._count(new, 1)
-        if new is not None and new is not ABSENT and type(new) is not Possible:
-            heappush(self._heap, (self._sign * new, row))
-            if len(self._heap) > 2 * self.count + 64:
-                self._rebuild()
+        known = type(new) is int or type(new) is float or type(new) is bool
+        if known and self._nearer(new, self.bound):
+            self.pool.add(row)
+            if len(self.pool) > 4 * _POOL:
+                self._refill()
+        elif row in self.pool:
+            self.pool.discard(row)
+        elif known and type(old) is type(new):
+            return
+        self._fresh = False
         for dependent in self.dependents:
             dependent()
 
@@ -233,28 +255,35 @@ class Extreme:
         elif value is not ABSENT:
             self.count += by
 
-    def _rebuild(self) -> None:
-        self._heap = [
-            (self._sign * value, row)
-            for row, value in enumerate(self._program.values)
+    def _refill(self) -> None:
+        known = [
+            (value, row)
+            for row, value in enumerate(self.program.values)
             if value is not None and value is not ABSENT and type(value) is not Possible
         ]
-        heapify(self._heap)
+        pick = nsmallest if self.fn == "min" else nlargest
+        best = pick(_POOL, known)
+        self.pool.clear()
+        self.pool.update(row for _, row in best)
+        # With all rows in the pool every known value is nearer than the bound; else ties may be outside.
+        self.bound = _FAR["max" if self.fn == "min" else "min"] if len(best) == len(known) else best[-1][0]
 
     @property
     def value(self) -> Any:
         """The extreme, bounds for it, or None."""
-        values, heap, sign = self._program.values, self._heap, self._sign
-        while heap:
-            key, row = heap[0]
-            value = values[row]
-            current = value is not None and value is not ABSENT and type(value) is not Possible
-            if current and sign * value == key:
-                break
-            heappop(heap)
-        if not heap:
+        if not self._fresh:
+            self._fresh = True
+            self._best = self._work_out()
+        return self._best
+
+    def _work_out(self) -> Any:
+        if not self.pool and self.count:
+            self._refill()
+        if not self.pool:
             return None
-        best = values[heap[0][1]]
+        values = self.program.values
+        pick = min if self.fn == "min" else max
+        best = pick(values[row] for row in self.pool)
         if not self.unknown and not self.possible:
             return best
         perhaps = [float(v) for v in values if type(v) is Possible] if self.possible else []

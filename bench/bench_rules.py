@@ -1,0 +1,354 @@
+"""Rule evaluation against plain `eval` and other expression engines, in one run, as ratios.
+
+    python bench/bench_rules.py [--quick] [--no-peers]
+
+State: N clients with 10 float properties. Every figure is the median of several batches; the machine's
+absolute speed does not matter, the ratios do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import random
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from vmm.cluster.tables import World
+from vmm.rules import Engine, PropertySpec, default_schema, load_triggers
+
+PROPERTIES = (
+    "ram_total",
+    "ram_free",
+    "cpu_load",
+    "cpu_count",
+    "disk_free",
+    "net_rx",
+    "net_tx",
+    "uptime",
+    "n_vms",
+    "load15",
+)
+SPECS = [PropertySpec(p, p, "", "float", 60.0, ("dom0",), "", 180.0, "") for p in PROPERTIES]
+SCHEMA = default_schema().with_properties(SPECS)
+
+# name: (class, expression of a rule, the same for plain eval)
+EXPRESSIONS = {
+    "cheap": ("kept", "len(manager.clients) != 0", ""),
+    "any": ("kept", "any(c['ram_free'] < 100 for c in manager.clients.values())", ""),
+    "count": ("kept", "sum(1 for c in manager.clients.values() if c['cpu_load'] > 0.9) > 100000", ""),
+    "mean": ("kept", "sum(c['cpu_load'] for c in manager.clients.values()) / len(manager.clients) > 0.9", ""),
+    "min": ("kept", "min(c['ram_free'] for c in manager.clients.values()) < 100", ""),
+    "age": (
+        "arrays",
+        "any(age(c.ram_free) > 300 for c in manager.clients.values())",
+        "any(manager.now - c['ram_free@'] > 300 for c in manager.clients.values())",
+    ),
+    "gap": (
+        "arrays",
+        "count(c['net_rx'] < manager.now and c['load15'] > 0.5 for c in manager.clients.values()) > 10000",
+        "sum(1 for c in manager.clients.values() if c['net_rx'] < manager.now and c['load15'] > 0.5) > 10000",
+    ),
+    "above": (
+        "arrays",
+        "any(c['cpu_load'] > 1 + mean(d['cpu_load'] for d in manager.clients.values()) "
+        "for c in manager.clients.values())",
+        "(lambda m: any(c['cpu_load'] > 1 + m for c in manager.clients.values()))"
+        "(sum(d['cpu_load'] for d in manager.clients.values()) / len(manager.clients))",
+    ),
+    "aged sum": (
+        "arrays",
+        "sum(c['ram_free'] * manager.now for c in manager.clients.values()) < 100",
+        "",
+    ),
+    "lookup": (
+        "compiled",
+        "any(c['ram_free'] < 100 and manager.shares['s'].jobs_waiting > 0 and c.name in manager.hosts "
+        "for c in manager.clients.values())",
+        "any(c['ram_free'] < 100 and manager.shares['s']['jobs_waiting'] > 0 and c['name'] in manager.hosts "
+        "for c in manager.clients.values())",
+    ),
+    "text": (
+        "compiled",
+        "count(c.name.startswith('x') and c['cpu_load'] > manager.now for c in manager.clients.values()) > 0",
+        "sum(1 for c in manager.clients.values() "
+        "if c['name'].startswith('x') and c['cpu_load'] > manager.now) > 0",
+    ),
+}  # fmt: skip
+
+
+class Manager:
+    """What plain eval reads."""
+
+    def __init__(self, clients: dict[str, dict[str, Any]]) -> None:
+        self.clients = clients
+        self.hosts: dict[str, Any] = {}
+        self.shares = {"s": {"jobs_waiting": 3}}
+        self.now = 5.0
+
+
+def build(count: int) -> tuple[World, Any]:
+    """The same random state for the engine and for eval."""
+    rng = random.Random(1)
+    world = World(5.0)
+    for p in PROPERTIES:
+        world.clients.declare(p, type="float", max_age_s=180.0)
+    clients: dict[str, dict[str, Any]] = {}
+    for i in range(count):
+        name = f"h{i:05d}"
+        world.clients.add(name)
+        row: dict[str, Any] = {"name": name, "ram_free@": 5.0}
+        for p in PROPERTIES:
+            row[p] = rng.random() if p == "cpu_load" else float(rng.randint(200, 100_000))
+            world.clients.set(name, p, row[p], 5.0)
+        clients[name] = row
+    world.shares.add("s")
+    world.shares.set("s", "jobs_waiting", 3, 5.0)
+    return world, Manager(clients)
+
+
+def rate(run: Callable[[], Any], batch_s: float) -> float:
+    """Calls a second: the median of 5 batches."""
+    count, passed_s = 1, 0.0
+    while passed_s < batch_s / 4:
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        passed_s = time.perf_counter() - start
+        if passed_s < batch_s / 4:
+            count = max(count * 2, int(count * batch_s / 4 / max(passed_s, 1e-7)))
+    count = max(1, int(count * batch_s / max(passed_s, 1e-9) / 2))
+    rates = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        rates.append(count / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def evaluations(count: int, batch_s: float) -> dict[str, float]:
+    world, manager = build(count)
+    text = "".join(
+        f"[{name}]\nexpr = {{ {expr} }}\ncmd = {{ sender.notify('x') }}\nticks = 60\n"
+        for name, (_, expr, _) in EXPRESSIONS.items()
+    )
+    engine = Engine(load_triggers(text, "bench", SCHEMA), world)
+    engine.step()
+    scope = {"__builtins__": {"len": len, "any": any, "sum": sum, "min": min}, "manager": manager}
+    base: dict[str, float] = {}
+    print(f"\nevaluations/s, {count} clients x {len(PROPERTIES)} properties")
+    print(f"{'expression':10} {'class':9} {'eval':>11} {'vmm':>12} {'ratio':>9}")
+    for name, (kind, expr, plain) in EXPRESSIONS.items():
+        code = compile(plain or expr, name, "eval")
+        truth = engine._by_name[name].expr.truth
+        assert truth(0) is bool(eval(code, scope)), name
+        base[name] = rate(lambda code=code: eval(code, scope), batch_s)
+        ours = rate(lambda truth=truth: truth(0), batch_s)
+        print(f"{name:10} {kind:9} {base[name]:11,.0f} {ours:12,.0f} {ours / base[name]:9,.1f}")
+        base[f"vmm {name}"] = ours
+    engine.close()
+    return base
+
+
+def updates(count: int, batch_s: float) -> float:
+    """Two values of one client change; then three rules (any, count, mean) are up to date."""
+    world, manager = build(count)
+    names = ("any", "count", "mean")
+    text = "".join(
+        f"[{n}]\nexpr = {{ {EXPRESSIONS[n][1]} }}\ncmd = {{ sender.notify('x') }}\n" for n in names
+    )
+    engine = Engine(load_triggers(text, "bench", SCHEMA), world)
+    engine.step()
+    rng = random.Random(2)
+    keys = list(manager.clients)
+    # Two passes over the same clients with other values each, so that every value set is a change.
+    some = rng.sample(keys, 1000)
+    passes = [[(k, float(rng.randint(200, 100_000)), rng.random()) for k in some] for _ in range(2)]
+    turn = itertools.cycle(passes)
+    scope = {"__builtins__": {"len": len, "any": any, "sum": sum}, "manager": manager}
+    codes = [compile(EXPRESSIONS[n][1], n, "eval") for n in names]
+
+    def naive() -> None:
+        for key, ram, load in next(turn)[:20]:
+            row = manager.clients[key]
+            row["ram_free"], row["cpu_load"] = ram, load
+            for code in codes:
+                eval(code, scope)
+
+    def ours() -> None:
+        put, step = world.clients.set, engine.step
+        for key, ram, load in next(turn):
+            put(key, "ram_free", ram, 5.0)
+            put(key, "cpu_load", load, 5.0)
+            step()
+
+    plain = rate(naive, batch_s) * 20
+    fast = rate(ours, batch_s) * len(some)
+    print(f"{count:7} clients: eval {plain:9,.0f}/s   vmm {fast:11,.0f}/s   ratio {fast / plain:7,.0f}")
+    engine.close()
+    return fast
+
+
+def hundred(count: int, batch_s: float) -> None:
+    """100 rules of all kinds over the 10 properties; single values arrive, a step after each report of 10."""
+    world, manager = build(count)
+    parts = []
+    for i in range(100):
+        p, q = PROPERTIES[i % 10], PROPERTIES[(i + 3) % 10]
+        bound = 0.9 + i / 1000 if p == "cpu_load" else 99_000 + 10 * i
+        expr = (
+            f"any(c.{p} > {bound} for c in manager.clients.values())",
+            f"count(c.{p} > {bound} for c in manager.clients.values()) > {count // 10}",
+            f"mean(c.{p} for c in manager.clients.values()) > {bound}",
+            f"min(c.{p} for c in manager.clients.values()) < 0",
+            f"client.{p} > {bound} and client.{q} < 50",
+        )[i // 20]
+        each = "each = client\n" if i // 20 == 4 else ""
+        parts.append(f"[r{i}]\n{each}expr = {{ {expr} }}\ncmd = {{ sender.notify('x') }}\n")
+    engine = Engine(load_triggers("".join(parts), "bench", SCHEMA), world)
+    engine.step()
+    rng = random.Random(3)
+    keys = list(manager.clients)
+    some = rng.sample(keys, 500)
+    passes = [
+        [
+            (
+                k,
+                {
+                    p: rng.random() if p == "cpu_load" else float(rng.randint(200, 100_000))
+                    for p in PROPERTIES
+                },
+            )
+            for k in some
+        ]
+        for _ in range(2)
+    ]
+    turn = itertools.cycle(passes)
+
+    def one_step_a_report() -> None:
+        put, step = world.clients.set, engine.step
+        for key, values in next(turn):
+            for p, value in values.items():
+                put(key, p, value, 5.0)
+            step()
+
+    def one_step_an_update() -> None:
+        put, step = world.clients.set, engine.step
+        for key, values in next(turn):
+            for p, value in values.items():
+                put(key, p, value, 5.0)
+                step()
+
+    whole = rate(one_step_a_report, batch_s) * len(some) * len(PROPERTIES)
+    single = rate(one_step_an_update, batch_s) * len(some) * len(PROPERTIES)
+    print(f"{count:7} clients, 100 rules: {whole:9,.0f} updates/s, a step after each report of 10 values")
+    print(f"{count:7} clients, 100 rules: {single:9,.0f} updates/s, a step after each value")
+    engine.close()
+
+
+def peers(count: int, batch_s: float, base: dict[str, float]) -> None:
+    _, manager = build(count)
+    rows = list(manager.clients.values())
+    print(f"\npeers, {count} clients: evaluations/s (ratio to eval in brackets); - means it has no such form")
+    print(f"{'engine':44} {'any':>22} {'count':>22} {'mean':>22}")
+    vmm = {k: base[f"vmm {k}"] for k in ("any", "count", "mean")}
+    _row("vmm", vmm, base)
+    for name, make in (
+        ("simpleeval", _simpleeval),
+        ("rule-engine", _rule_engine),
+        ("cel-python (values converted before)", _cel_python),
+        ("common-expression-language (context kept)", _cel_rust),
+    ):
+        try:
+            functions = make(manager, rows)
+        except ImportError as exc:
+            print(f"{name:44} not installed ({exc.name}); pip install vmm[bench]")
+            continue
+        _row(name, {k: rate(f, batch_s) if f else None for k, f in functions.items()}, base)
+
+
+def _row(name: str, rates: dict[str, float | None], base: dict[str, float]) -> None:
+    cells = [f"{v:,.1f} ({v / base[k]:.3g})" if v else "-" for k, v in rates.items()]
+    print(f"{name:44} " + " ".join(f"{cell:>22}" for cell in cells))
+
+
+Functions = dict[str, Callable[[], Any] | None]
+
+
+def _simpleeval(manager: Any, _rows: list[Any]) -> Functions:
+    simpleeval = importlib.import_module("simpleeval")
+    simpleeval.MAX_COMPREHENSION_LENGTH = 10**9
+    evaluator = simpleeval.EvalWithCompoundTypes(
+        names={"manager": manager}, functions={"len": len, "any": any, "sum": sum}
+    )
+
+    def make(text: str) -> Callable[[], Any]:
+        parsed = evaluator.parse(text)
+        return lambda: evaluator.eval(text, previously_parsed=parsed)
+
+    return {k: make(EXPRESSIONS[k][1]) for k in ("any", "count", "mean")}
+
+
+def _rule_engine(_manager: Any, rows: list[Any]) -> Functions:
+    rule_engine = importlib.import_module("rule_engine")
+    context = rule_engine.Context(resolver=rule_engine.resolve_item, default_value=None)
+    things = {"clients": [{k: v for k, v in row.items() if "@" not in k} for row in rows]}
+    texts = {
+        "any": "not [c for c in clients if c.ram_free < 100].is_empty",
+        "count": "[c for c in clients if c.cpu_load > 0.9].length > 100000",
+        "mean": "$sum([c.cpu_load for c in clients])/clients.length > 0.9",
+    }
+    rules = {k: rule_engine.Rule(text, context=context) for k, text in texts.items()}
+    return {k: (lambda rule=rule: rule.matches(things)) for k, rule in rules.items()}
+
+
+_CEL = {
+    "any": "clients.exists(c, c.ram_free < 100.0)",
+    "count": "clients.filter(c, c.cpu_load > 0.9).size() > 100000",
+}
+
+
+def _cel_python(_manager: Any, rows: list[Any]) -> Functions:
+    celpy = importlib.import_module("celpy")
+    environment = celpy.Environment()
+    activation = {"clients": celpy.json_to_cel(rows)}
+    programs = {k: environment.program(environment.compile(text)) for k, text in _CEL.items()}
+    made: Functions = {k: (lambda p=p: p.evaluate(activation)) for k, p in programs.items()}
+    return {**made, "mean": None}
+
+
+def _cel_rust(_manager: Any, rows: list[Any]) -> Functions:
+    cel = importlib.import_module("cel")
+    context = cel.Context({"clients": rows})
+    programs = {k: cel.compile(text) for k, text in _CEL.items()}
+    made: Functions = {k: (lambda p=p: p.execute(context)) for k, p in programs.items()}
+    return {**made, "mean": None}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="shorter batches")
+    parser.add_argument("--no-peers", action="store_true")
+    options = parser.parse_args()
+    batch_s = 0.05 if options.quick else 0.15
+    small = evaluations(1750, batch_s)
+    base = evaluations(10_000, batch_s)
+    worst = max(small[f"vmm {k}"] / base[f"vmm {k}"] for k, v in EXPRESSIONS.items() if v[0] == "kept")
+    print(f"kept class, 1,750 against 10,000 clients: at most {worst:.2f} times as fast")
+    print("\nupdates/s, each followed by the truth of three rules (any, count, mean)")
+    few, many = updates(1750, batch_s), updates(10_000, batch_s)
+    print(f"1,750 against 10,000 clients: {few / many:.2f}")
+    print("\n100 rules (20 each of any, count, mean, min, and per client)")
+    hundred(10_000, batch_s)
+    if not options.no_peers:
+        peers(10_000, batch_s / 3, base)
+
+
+if __name__ == "__main__":
+    main()
