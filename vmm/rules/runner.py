@@ -71,8 +71,10 @@ class Runner:
         def unchanged() -> bool:
             if recheck:
                 return False
+            if truth(GLOBAL_ROW) is not seen.get(GLOBAL_ROW, False):
+                return False
             expr.every = False
-            return truth(GLOBAL_ROW) is seen.get(GLOBAL_ROW, False)
+            return True
 
         return unchanged
 
