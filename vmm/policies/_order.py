@@ -86,11 +86,7 @@ def _detour(state: State, kinds: Ints, sources: Ints, targets: Ints, left: Ints)
 
 def replay(problem: Problem, moves: Sequence[Move]) -> list[float] | None:
     """Score after each move, or None when one is not legal at its turn."""
-    tagged = any(tags.member.any() for tags in (problem.apart, problem.near, problem.wide))
-    overfull = bool(((problem.free_mib < 0) & (problem.online > 0)).any())
-    if tagged or overfull or problem.caps or len(moves) * 4 > problem.hosts * problem.kinds * 400:
-        return _replay_all(problem, moves)
-    return _replay_plain(problem, moves)
+    return _replay_plain(problem, moves) if problem.plain else _replay_all(problem, moves)
 
 
 def _replay_all(problem: Problem, moves: Sequence[Move]) -> list[float] | None:

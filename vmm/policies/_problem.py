@@ -75,6 +75,13 @@ class Problem:
     caps: tuple[Cap, ...]
 
     @property
+    def plain(self) -> bool:
+        """Is the score made of deviations and fixed prices only, and no host overfull at the start?"""
+        tagged = any(len(tags.fixed) for tags in (self.apart, self.near, self.wide))
+        overfull = bool(((self.free_mib < 0) & (self.online > 0)).any())
+        return not tagged and not self.caps and not overfull
+
+    @property
     def kinds(self) -> int:
         return len(self.samples)
 
@@ -111,7 +118,8 @@ def compile_arrivals(
     """
     kind_of, samples = _kinds(arrivals, _reads_load(objective))
     counts = np.zeros((len(samples), len(cluster.hosts)), dtype=np.int64)
-    tagged = any(g.anti_affinity or g.affinity or g.spread for g in samples)
+    soft = objective.affinity_price > 0 or objective.spread_price > 0
+    tagged = soft or any(g.anti_affinity for g in samples)
     away = set(gone)
     stuck = [i for i in range(len(cluster.guests)) if i not in away] if tagged else []
     place = cluster.columns.host
@@ -201,18 +209,13 @@ def _compile(
         online=online,
         price=price,
         apart=_tags(
-            cluster, [g.anti_affinity for g in samples], [(i, cluster.guests[i].anti_affinity) for i in stuck]
-        ),
-        near=_tags(
             cluster,
-            [g.affinity if objective.affinity_price else frozenset() for g in samples],
-            [(i, cluster.guests[i].affinity) for i in stuck],
+            [g.anti_affinity for g in samples],
+            [(i, cluster.guests[i].anti_affinity) for i in stuck],
+            False,
         ),
-        wide=_tags(
-            cluster,
-            [g.spread if objective.spread_price else frozenset() for g in samples],
-            [(i, cluster.guests[i].spread) for i in stuck],
-        ),
+        near=_soft_tags(cluster, samples, stuck, "affinity", objective.affinity_price),
+        wide=_soft_tags(cluster, samples, stuck, "spread", objective.spread_price),
         rack=_racks(hosts),
         caps=tuple(
             Cap(*_metric(totals, c.metric, samples, online), c.limit(cluster), c.weight)
@@ -326,9 +329,14 @@ def _reach(samples: Sequence[Guest], hosts: Sequence[Host]) -> Bools:
 
 
 def _tags(
-    cluster: Cluster, of_samples: Sequence[frozenset[str]], of_stuck: Sequence[tuple[int, frozenset[str]]]
+    cluster: Cluster,
+    of_samples: Sequence[frozenset[str]],
+    of_stuck: Sequence[tuple[int, frozenset[str]]],
+    counted: bool,
 ) -> Tags:
-    names = sorted(frozenset().union(*of_samples)) if any(of_samples) else []
+    """Tags of the kinds; with `counted` also those that only guests that stay carry, for the score."""
+    none: frozenset[str] = frozenset()
+    names = sorted(none.union(*of_samples, *((tags for _, tags in of_stuck) if counted else ())))
     index = {name: i for i, name in enumerate(names)}
     member = np.zeros((len(of_samples), len(names)), dtype=np.bool_)
     for t, tags in enumerate(of_samples):
@@ -341,6 +349,21 @@ def _tags(
             for tag in tags & index.keys():
                 fixed[index[tag], at] += at >= 0
     return Tags(member, fixed)
+
+
+def _soft_tags(
+    cluster: Cluster, samples: Sequence[Guest], stuck: Sequence[int], family: str, price: float
+) -> Tags:
+    if not price:
+        return Tags(
+            np.zeros((len(samples), 0), dtype=np.bool_), np.zeros((0, len(cluster.hosts)), dtype=np.int64)
+        )
+    return _tags(
+        cluster,
+        [getattr(g, family) for g in samples],
+        [(i, getattr(cluster.guests[i], family)) for i in stuck],
+        True,
+    )
 
 
 def _racks(hosts: Sequence[Host]) -> Ints:

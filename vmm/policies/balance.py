@@ -161,7 +161,7 @@ def _search(problem: Problem, state: State, before: float, search: Search, watch
 
 def _proven(problem: Problem, limit: int | None) -> list[Move] | None:
     """The best plan of at most `limit` moves when all can be tried; None when they cannot."""
-    ends = end_states(problem, limit) if _plain(problem) else None
+    ends = end_states(problem, limit) if problem.plain else None
     if ends is None:
         return None
     for counts in ends.counts[::-1]:
@@ -176,7 +176,7 @@ def _fewer(problem: Problem, descent: list[Move], reference: float, search: Sear
 
     The descent's first moves are its best: from a part of them, exchanges need fewer moves for the rest.
     """
-    if _plain(problem) and (ends := end_states(problem, len(descent))) is not None:
+    if problem.plain and (ends := end_states(problem, len(descent))) is not None:
         for counts, score in zip(ends.counts, ends.score, strict=True):
             if score + problem.constant <= reference + _EQUAL and _settled(problem, counts):
                 moves = ordered(problem, moves_between(problem, counts))
@@ -288,9 +288,3 @@ def _steps(exchange: Exchange, budget_s: float) -> int:
     partners = min(len(exchange.hosts) - 1, PARTNERS)
     numbers = (per_host + 1) * (per_host + 1) * partners * len(exchange.problem.weight)
     return max(1, int(_BUDGET_PART * budget_s / (_STEP_S + _CANDIDATE_S * numbers)))
-
-
-def _plain(problem: Problem) -> bool:
-    """Is the score made of deviations and fixed prices only?"""
-    tagged = any(tags.member.any() for tags in (problem.apart, problem.near, problem.wide))
-    return not tagged and not problem.caps and not bool(((problem.free_mib < 0) & (problem.online > 0)).any())
