@@ -15,24 +15,33 @@ from vmm.decide.state import State
 from vmm.messages.structs import Report, Value
 
 
+_STRUCTURAL = ("host_facts", "guests", "batch_jobs", "batch_nodes")
+"""Collectors whose values make the picture of the cluster."""
+
+
 def take_report(state: State, rules: Rules, client: Client, report: Report) -> bool:
     """Store the values; True when facts about hosts, guests or jobs may have changed."""
     structural = False
+    now_s, properties, errors = state.now_s, rules.properties, client.errors
+    own = client.name
+    tables = [state.world.clients]
     subject = _subject_table(state, client)
+    if subject is not None and own in subject:
+        tables.append(subject)
     for name, value in report.values.items():
-        spec = rules.properties.get(name)
+        spec = properties.get(name)
         if spec is None:
             continue
         try:
-            state.world.clients.set(client.name, name, value, state.now_s)
-            if subject is not None and client.name in subject:
-                subject.set(client.name, name, value, state.now_s)
+            for table in tables:
+                table.set(own, name, value, now_s)
         except ValueRefused as exc:
             _property_error(state, client, name, exc.message)
             continue
-        if client.errors.pop(name, None) is not None:
-            state.note("client", client.name, f"property {name} can be read again")
-        structural |= _take_structural(state, client, spec.command, value)
+        if errors and errors.pop(name, None) is not None:
+            state.note("client", own, f"property {name} can be read again")
+        if spec.command in _STRUCTURAL:
+            structural |= _take_structural(state, client, spec.command, value)
     for name, text in report.errors.items():
         if name in rules.properties:
             _property_error(state, client, name, text)

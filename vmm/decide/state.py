@@ -39,6 +39,7 @@ class Saved(msgspec.Struct):
     totals: dict[str, int]
     batch_seen_s: float
     nodes_seen_s: float
+    next_roll_call_s: float
     batch_jobs: list[tuple[str, str, str, int, str]]
     unknown_queues: list[str]
     settings: dict[str, float]
@@ -71,6 +72,7 @@ class State:
     totals: dict[str, int] = field(default_factory=dict)
     batch_seen_s: float = -1.0
     nodes_seen_s: float = -1.0
+    next_roll_call_s: float = 0.0
     batch_jobs: list[tuple[str, str, str, int, str]] = field(default_factory=list)
     unknown_queues: list[str] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)

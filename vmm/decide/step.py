@@ -43,7 +43,7 @@ def decide(
     changed = True
     match event:
         case Ticked():
-            _tick(state, engine, event)
+            _tick(state, rules, engine, event)
         case Reported():
             changed = clients.reported(state, rules, event)
         case Greeted():
@@ -73,10 +73,10 @@ def decide(
     return state, state.take_outputs()
 
 
-def _tick(state: State, engine: Engine, event: Ticked) -> None:
+def _tick(state: State, rules: Rules, engine: Engine, event: Ticked) -> None:
     state.now_s = max(state.now_s, event.beat.time_s)
     state.promises = [p for p in state.promises if p.until_s > state.now_s]
-    clients.tick(state)
+    clients.tick(state, rules)
     for record in commands.due(state):
         _finished(state, engine, record.id)
 
