@@ -14,7 +14,6 @@ from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
 from vmm.messages.structs import Report, Value
 
-
 _STRUCTURAL = ("host_facts", "guests", "batch_jobs", "batch_nodes")
 """Collectors whose values make the picture of the cluster."""
 
