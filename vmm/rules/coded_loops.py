@@ -37,6 +37,34 @@ def _vectorised(coder: Coder, node: n.Aggregate) -> Atom | None:
 
 
 def _looped(coder: Coder, node: n.Aggregate) -> Atom:
+    """Loops; where columns are read, once for when all their values are known, and once for when not."""
+    columns = sorted(
+        {
+            (part.kind, part.column)
+            for part in n.walk(node)
+            if isinstance(part, n.ColumnRead) and isinstance(part.subject, n.Var) and part.column != "name"
+        }
+    )
+    if not columns or coder.complete:
+        return _loops_once(coder, node)
+    tables = [coder.world.table(kind).columns[column] for kind, column in columns]
+    tests = " or ".join(f"{coder.names.bind(column, 'column')}.unknown" for column in tables)
+    result = coder.fresh()
+    coder.put(f"if {tests}:")
+    coder.depth += 1
+    atom = _loops_once(coder, node)
+    coder.put(f"{result} = {atom.code}")
+    coder.depth -= 1
+    coder.put("else:")
+    coder.depth += 1
+    coder.complete = frozenset(columns)
+    coder.put(f"{result} = {_loops_once(coder, node).code}")
+    coder.complete = frozenset()
+    coder.depth -= 1
+    return Atom(result, atom.nullable, atom.loose)
+
+
+def _loops_once(coder: Coder, node: n.Aggregate) -> Atom:
     variables = {loop.var.name for loop in node.loops}
     parts: list[n.Node] = [node.element, *(x.condition for x in node.loops if x.condition is not None)]
     parts += [loop.source for loop in node.loops[1:] if loop.source is not None]
@@ -97,12 +125,17 @@ def _decided(coder: Coder, node: n.Aggregate) -> Atom:
 
     def body(kept: str) -> None:
         element = coder.truth(node.element)
-        sure = "" if kept == "True" else f" and {kept} is True"
-        coder.put(f"if {element.code} is {decides}{sure}:")
-        coder.put(f"    {result} = {decides}")
-        coder.put("    break")
-        if element.nullable or sure:
-            coder.put(f"if {element.code} is not {start}: {result} = None")
+        coder.put(f"if {element.code} is not {start}:")
+        tests = [f"{element.code} is {decides}"] if element.nullable else []
+        tests += [] if kept == "True" else [f"{kept} is True"]
+        if not tests:
+            coder.put(f"    {result} = {decides}")
+            coder.put("    break")
+            return
+        coder.put(f"    if {' and '.join(tests)}:")
+        coder.put(f"        {result} = {decides}")
+        coder.put("        break")
+        coder.put(f"    {result} = None")
 
     _loops(coder, node, body, f"{result} = None", f"if {result} is {decides}: break")
     return Atom(result, nullable=True)
@@ -118,8 +151,9 @@ def _counted(coder: Coder, node: n.Aggregate) -> Atom:
             coder.put(f"if {element.code}: {sure} += 1")
             return
         test = f"{element.code} is True" + ("" if kept == "True" else f" and {kept} is True")
-        coder.put(f"if {test}: {sure} += 1")
-        coder.put(f"elif {element.code} is not False: {perhaps} += 1")
+        coder.put(f"if {element.code} is not False:")
+        coder.put(f"    if {test}: {sure} += 1")
+        coder.put(f"    else: {perhaps} += 1")
 
     _loops(coder, node, body, f"{perhaps} = inf")
     return coder.let(f"between({sure}, {sure} + {perhaps}) if {perhaps} else {sure}", True, True)

@@ -84,6 +84,8 @@ class Coder:
         self.names = names
         self.lines: list[str] = []
         self.depth = 1
+        self.complete: frozenset[tuple[str, str]] = frozenset()
+        """Columns of which every value is known where the code now written runs."""
         self._vars = 0
         self._atoms: dict[n.Node, Atom] = dict(ready)
         self._rows: dict[str, str] = {}
@@ -163,7 +165,7 @@ class Coder:
         code = f"{self.names.bind(values, 'col')}[{row.code}]"
         if row.nullable:
             return self.guarded([row], code)
-        return self.let(code, nullable=node.column != "name")
+        return self.let(code, node.column != "name" and (node.kind, node.column) not in self.complete)
 
     def _lookup(self, node: n.Lookup) -> Atom:
         return self.value(
@@ -198,7 +200,10 @@ class Coder:
         result, nullable = self.fresh(), first.nullable
         self.put(f"{result} = {first.code}")
         for operand in operands[1:]:
-            self.put(f"if {result} is not {decides}:")
+            if nullable:
+                self.put(f"if {result} is not {decides}:")
+            else:
+                self.put(f"if {result}:" if decides == "False" else f"if not {result}:")
             self.depth += 1
             atom = self.truth(operand)
             if nullable:

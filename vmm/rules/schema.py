@@ -105,7 +105,7 @@ def _columns(*specs: ColumnSpec) -> dict[str, ColumnSpec]:
 CLIENT_STATES = ("up", "silent", "gone")
 HOST_STATES = ("up", "silent", "maintenance", "gone")
 GUEST_STATES = (
-    "creating", "booting", "ready", "draining", "removing", "stopping", "cleaning", "gone",
+    "creating", "booting", "ready", "migrating", "draining", "removing", "stopping", "cleaning", "gone",
 )  # fmt: skip
 
 _C = ColumnSpec
@@ -185,6 +185,16 @@ _OPERATIONS = (
         "destroy_guest",
         (_P("guest", "guest"), _P("even_if_busy", "bool", required=False)),
         description="Destroy the guest; refused while it has jobs, unless even_if_busy=True.",
+    ),
+    Operation(
+        "migrate_guest",
+        (_P("guest", "guest"), _P("host", "host"), _P("source", "host", required=False)),
+        description="Move the running guest, jobs and all, to the host; with source, only from there.",
+    ),
+    Operation(
+        "hold_host",
+        (_P("host", "host"),),
+        description="Start no guest on the host and move none to it; those there run on.",
     ),
     Operation(
         "drain_host",
