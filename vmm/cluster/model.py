@@ -40,6 +40,7 @@ class Host(msgspec.Struct):
     guests: dict[str, tuple[int, int, str]] = {}
     seen_s: float = -1.0
     maintenance: bool = False
+    guests_seen_s: float = -1.0
 
 
 class Guest(msgspec.Struct):
@@ -64,6 +65,8 @@ class Guest(msgspec.Struct):
     console: str = ""
     missing: int = 0
     drained_s: float = -1.0
+    target: str = ""
+    """The host that it is being moved to; empty when it is not."""
 
     @property
     def name(self) -> str:
@@ -113,7 +116,7 @@ class Promise(msgspec.Struct):
 
 
 class LastFiring(msgspec.Struct):
-    """The latest firing of a rule for a subject: what made it true, what it called, which commands followed."""
+    """The latest firing of a rule for a subject: what made it true, what it called, and what followed."""
 
     time_s: float
     position: int
