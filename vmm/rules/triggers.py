@@ -8,6 +8,7 @@ from typing import Any
 from vmm.ini import Finding, FindingsError, Section, parse_ini
 from vmm.rules.analyse import analyse
 from vmm.rules.calls import analyse_calls
+from vmm.rules.conflicts import conflicts
 from vmm.rules.errors import ExpressionError
 from vmm.rules.keys import (
     limit,
@@ -75,6 +76,7 @@ def check_triggers(text: str, file: str, schema: Schema) -> tuple[RuleBook | Non
         rule = _rule(section, schema, findings)
         if rule is not None:
             rules[rule.name] = rule
+    findings += conflicts(rules.values())
     findings.sort(key=lambda f: f.line)
     if any(f.severity == "error" for f in findings):
         return None, findings
