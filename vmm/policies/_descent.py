@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vmm.policies._problem import Floats, Problem
+from vmm.policies._problem import Floats, Ints, Problem
 from vmm.policies._state import INF, State
 
 Move = tuple[int, int, int]
@@ -21,6 +21,7 @@ Move = tuple[int, int, int]
 _HOSTS = 8
 _KINDS, _KINDS_MANY = 6, 16
 """Kinds tried exactly, with up to two metrics and with more: the linearised score ranks less well then."""
+_POOL_ABOVE, _POOL, _POOL_STEPS = 256, 64, 12
 _ALL = 6000
 """Up to so many moves (kinds x hosts x hosts), all are tried."""
 
@@ -53,6 +54,8 @@ class Neighbourhood:
         self._scale2 = p.scale**2
         self._kinds = min(kinds, p.kinds)
         self._hosts = min(hosts, p.hosts)
+        self._pool: Ints | None = None
+        self._age, self._gain = 0, 0.0
         # A host as its own target shows as a gain only through prices that depend on who is there.
         self._own = bool(p.caps) or any(tags.member.any() for tags in (p.near, p.wide))
 
@@ -64,23 +67,41 @@ class Neighbourhood:
         return np.asarray(self._left @ np.concatenate([slope * pull, slope * self._scale2]) + state.arrive)
 
     def best(self, state: State) -> tuple[float, Move]:
-        """The allowed move with the least change of the score, and that change (inf: none is allowed)."""
+        """The allowed move with the least change of the score, and that change (inf: none is allowed).
+
+        With very many kinds, only those that looked best lately are tried, until none of them gains.
+        """
+        if self._pool is not None:
+            self._age += 1
+            if self._age <= _POOL_STEPS:
+                found = self._best(state)
+                if found[0] < self._gain / 2:
+                    return found
+            self._pool = None
+        found = self._best(state)
+        self._gain = min(found[0], 0.0)
+        return found
+
+    def _best(self, state: State) -> tuple[float, Move]:
         p = self.problem
         root = np.sqrt(state.variance)
         slope = (p.weight / (2 * np.maximum(root, 1e-9)))[:, None]
         pull = p.scale * state.y
         bend = slope * self._scale2
         steep = slope * pull
-        good_in = self._left @ np.concatenate([steep, bend])
-        good_in += state.arrive
-        good_out = self._left @ np.concatenate([-steep, bend])
-        good_out += state.leave
-        if self._kinds < p.kinds:
+        pool = self._pool
+        left = self._left if pool is None else self._left[pool]
+        good_in = left @ np.concatenate([steep, bend])
+        good_in += state.arrive if pool is None else state.arrive[pool]
+        good_out = left @ np.concatenate([-steep, bend])
+        good_out += state.leave if pool is None else state.leave[pool]
+        kinds = np.arange(p.kinds) if pool is None else pool
+        if self._kinds < len(kinds):
             bound = good_in.min(axis=1) + good_out.min(axis=1)
-            kinds = bound.argpartition(self._kinds - 1)[: self._kinds]
-            good_in, good_out = good_in[kinds], good_out[kinds]
-        else:
-            kinds = np.arange(p.kinds)
+            if pool is None and p.kinds > _POOL_ABOVE:
+                self._pool, self._age = bound.argpartition(_POOL)[:_POOL], 0
+            rows = bound.argpartition(self._kinds - 1)[: self._kinds]
+            good_in, good_out, kinds = good_in[rows], good_out[rows], kinds[rows]
         if self._hosts < p.hosts:
             d = good_in.argpartition(self._hosts - 1, axis=1)[:, : self._hosts]
             s = good_out.argpartition(self._hosts - 1, axis=1)[:, : self._hosts]
