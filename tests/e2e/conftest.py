@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the package `testbed` stands beside this file
-pytest.register_assert_rewrite("story")
 
 from testbed import SEARCH_PATH, Choices, Gate, ImageSet, Site, Testbed, build_images, tail
+
+pytest.register_assert_rewrite("story")
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAMS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "slurmctld", "munged", "ip", "mke2fs")
