@@ -41,6 +41,7 @@ class ManagerSettings:
     boot_deadline_s: float = 120.0
     command_deadline_s: float = 60.0
     drain_deadline_s: float = 7 * 86400.0
+    migration_deadline_s: float = 600.0
     backoff_s: float = 10.0
     backoff_max_s: float = 600.0
     give_up_after: int = 5
@@ -63,6 +64,9 @@ class ClientSettings:
 
 @dataclass(frozen=True, slots=True)
 class HypervisorSettings:
+    """`migration` is libvirt's URI of another host, `{host}` standing for its name. `shared_storage`: the
+    images folder is one and the same on all hosts, whatever its file system says."""
+
     driver: str = "libvirt"
     uri: str = "qemu:///system"
     domain_type: str = "qemu"
@@ -74,6 +78,8 @@ class HypervisorSettings:
     memory_mib: int = 0
     cpus: int = 0
     boot_s: float = 1.0
+    migration: str = "qemu+tcp://{host}/system"
+    shared_storage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +213,15 @@ def _reader(key: str, type_name: str) -> Callable[[str], Any]:
         return parse_size_mib
     if type_name == "int":
         return _whole
+    if type_name == "bool":
+        return _yes_no
     return _number if type_name == "float" else str
+
+
+def _yes_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError(f"{text[:40]!r} is neither yes nor no")
+    return text == "yes"
 
 
 def _whole(text: str) -> int:

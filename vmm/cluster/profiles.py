@@ -19,7 +19,8 @@ class Profile(msgspec.Struct, frozen=True):
     """What a guest is made from.
 
     `addresses` is the first and last IPv4 address given to guests, with the prefix length of their network;
-    no addresses means that the guest's own set-up (DHCP) finds one.
+    no addresses means that the guest's own set-up (DHCP) finds one. `migratable`: its guests may be moved to
+    another host while they run, jobs and all.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Profile(msgspec.Struct, frozen=True):
     cmdline: str = ""
     max_memory_mib: int = 0
     max_vcpus: int = 0
+    migratable: bool = True
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -176,6 +178,12 @@ def _whole(text: str) -> int:
         raise ValueError(f"{text!r} is not a whole number") from None
 
 
+def _yes_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
+
 def _file_name(text: str) -> str:
     if not text or text.startswith("/") or ".." in text.split("/"):
         raise ValueError(f"{text!r} must be a path inside the host's image folder")
@@ -215,6 +223,7 @@ _PROFILE_KEYS: dict[str, Callable[[str], Any]] = {
     "cmdline": str,
     "max_memory": _memory,
     "max_vcpus": _positive,
+    "migratable": _yes_no,
 }
 _SHARE_KEYS: dict[str, Callable[[str], Any]] = {
     "profile": str,

@@ -48,8 +48,10 @@ GUEST = Machine(
         },
         "ready": {
             "draining": "a rule or a person retires it",
+            "migrating": "a rule or a person moves it to another host",
             "cleaning": "it died",
         },
+        "migrating": {"ready": "it runs on the other host, or still on the first"},
         "draining": {
             "removing": "no job left and drained",
             "cleaning": "it died",
@@ -88,6 +90,6 @@ CLIENT = Machine(
     },
 )
 
-ALIVE = ("creating", "booting", "ready", "draining", "removing", "stopping", "cleaning")
+ALIVE = ("creating", "booting", "ready", "migrating", "draining", "removing", "stopping", "cleaning")
 COMING = ("creating", "booting")
 LEAVING = ("draining", "removing", "stopping", "cleaning")

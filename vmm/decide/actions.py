@@ -10,7 +10,7 @@ from typing import Any
 
 from vmm.cluster.model import Guest
 from vmm.cluster.profiles import Profile, Share
-from vmm.decide import commands, guests, placement
+from vmm.decide import commands, guests, migration, placement
 from vmm.decide.outputs import Ask
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
@@ -84,6 +84,10 @@ def destroy_guest(
 ) -> None:
     """Remove a guest at once; refused while it may have a job, unless `even_if_busy` says so."""
     found = _guest(state, guest)
+    if found.state == "migrating":
+        raise Refused(
+            f"guest {guest} is on its way from {found.host} to {found.target}; wait for its arrival."
+        )
     if found.state not in ("creating", "booting", "ready", "draining"):
         raise Refused(f"guest {guest} is {found.state} already.")
     if not even_if_busy and (found.jobs or found.node_state not in ("", "drained", "down")):
@@ -94,13 +98,52 @@ def destroy_guest(
     guests.destroy_now(state, found, trail[-1])
 
 
+def migrate_guest(
+    state: State, rules: Rules, trail: list[Reason], guest: str, host: str, source: str = ""
+) -> None:
+    """Move a ready guest, with the jobs in it, to `host`; refused when it is not on `source` any more."""
+    found = _guest(state, guest)
+    if found.state != "ready":
+        raise Refused(f"guest {guest} is {found.state}, only a ready guest can be moved.")
+    if source and found.host != source:
+        raise Refused(f"guest {guest} is on {found.host}, not on {source}.")
+    if host == found.host:
+        raise Refused(f"guest {guest} is on {host} already.")
+    target = state.hosts.get(host)
+    if target is None:
+        raise Refused(f"there is no host {host!r}.")
+    profile = rules.entitlements.profiles.get(found.spec.profile)
+    if profile is not None and not profile.migratable:
+        raise Refused(f"guest {guest} may not be moved: its profile {profile.name} says `migratable = no`.")
+    client = state.clients.get(found.host)
+    if client is None or client.state != "up":
+        raise Refused(f"the client of its host {found.host} is {client.state if client else 'unknown'}.")
+    why = placement.refusal(state, target, found.spec, found.spec.share)
+    if why:
+        raise Refused(f"host {host} cannot take {guest}: {why}.")
+    migration.begin(state, found, host, trail[-1])
+
+
+def hold_host(state: State, rules: Rules, trail: list[Reason], host: str) -> None:
+    """Maintenance that leaves the guests alone: nothing new comes, what is there runs on or is moved away."""
+    found = state.hosts.get(host)
+    if found is None:
+        raise Refused(f"there is no host {host!r}.")
+    if found.maintenance:
+        raise Refused(f"host {host} is in maintenance already.")
+    found.maintenance = True
+    state.note("host", host, "maintenance: no new guests, present ones run on", trail=trail)
+
+
 def drain_host(state: State, rules: Rules, trail: list[Reason], host: str) -> None:
     """Maintenance: nothing new is placed there, and its guests are retired."""
     found = state.hosts.get(host)
     if found is None:
         raise Refused(f"there is no host {host!r}.")
     found.maintenance = True
-    state.note("host", host, "maintenance: no new guests, present ones are retired", trail=trail)
+    coming = [g.name for g in state.guests.values() if g.target == host]
+    more = f"; still on their way here: {', '.join(coming)}" if coming else ""
+    state.note("host", host, f"maintenance: no new guests, present ones are retired{more}", trail=trail)
     for guest in list(state.guests.values()):
         if guest.host == host and guest.state == "ready":
             guests.retire(state, guest, trail[-1])
@@ -125,6 +168,8 @@ OPERATIONS: dict[str, Callable[..., None]] = {
     "make_room": make_room,
     "retire_guest": retire_guest,
     "destroy_guest": destroy_guest,
+    "migrate_guest": migrate_guest,
+    "hold_host": hold_host,
     "drain_host": drain_host,
     "run": run,
     "notify": notify,

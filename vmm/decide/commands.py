@@ -97,12 +97,12 @@ def resend_all(state: State, to: str = "") -> None:
             _send(state, record)
 
 
-def withdraw(state: State, record: CommandRecord) -> None:
+def withdraw(state: State, record: CommandRecord, why: str = "its rule fired anew") -> None:
     """Stop asking for it; a client that runs it already is not stopped, its answer finishes nothing."""
     if record.state in ("issued", "sent"):
-        record.status, record.code, record.message = "failed", "withdrawn", "its rule fired anew"
+        record.status, record.code, record.message = "failed", "withdrawn", why
         _move(record, "failed")
-        state.note("command", record.id, f"{record.name} is withdrawn: its rule fired anew")
+        state.note("command", record.id, f"{record.name} is withdrawn: {why}")
 
 
 def under_way(state: State, rule: str, subject: str) -> int:

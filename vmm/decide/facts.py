@@ -65,10 +65,11 @@ def refresh(state: State, rules: Rules) -> None:
     for name, share in rules.entitlements.shares.items():
         profile = rules.entitlements.profiles[share.profile]
         mine = [g for g in state.guests.values() if g.spec.share == name]
-        ready = [g for g in mine if g.state == "ready"]
+        # One that moves serves its jobs meanwhile.
+        ready = [g for g in mine if g.state in ("ready", "migrating")]
         idle = sum(1 for g in ready if g.node_state == "idle")
         coming = sum(1 for g in mine if g.state in COMING)
-        staying = sum(1 for g in mine if g.state in COMING or g.state == "ready")
+        staying = sum(1 for g in mine if g.state in (*COMING, "ready", "migrating"))
         promised = sum(1 for p in state.promises if p.share == name)
         promised += sum(1 for g in state.guests.values() if g.for_share == name and g.state in LEAVING)
         jobs, cpus = waiting.get(share.queue, (0, 0))
@@ -143,7 +144,7 @@ def _take_host(state: State, name: str, row: dict[str, Any]) -> None:
 def _take_guests(state: State, name: str, rows: list[Any]) -> None:
     seen = {str(r["name"]): (int(r["memory_mib"]), int(r["vcpus"]), str(r["state"])) for r in rows}
     host = state.hosts.setdefault(name, Host(name))
-    host.guests = seen
+    host.guests, host.guests_seen_s = seen, state.now_s
     state.world.hosts.add(name)
     for guest in state.guests.values():
         if guest.host == name and guest.state in ("booting", "ready", "draining"):

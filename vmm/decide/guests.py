@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vmm.cluster.model import CommandRecord, Guest, Promise, ShareLuck
 from vmm.cluster.states import GUEST
-from vmm.decide import commands
+from vmm.decide import commands, migration
 from vmm.decide.state import State, extend_trail
 from vmm.messages.guest import GuestSpec, spec_to_args
 from vmm.messages.structs import Reason
@@ -56,6 +56,8 @@ def step(state: State, guest: Guest) -> None:
         _step_booting(state, guest)
     elif guest.state == "ready":
         _step_ready(state, guest)
+    elif guest.state == "migrating":
+        migration.step(state, guest)
     elif guest.state == "draining":
         _step_draining(state, guest)
     elif guest.state != "creating" and not guest.command and state.now_s >= guest.retry_s:
@@ -70,6 +72,9 @@ def on_result(state: State, guest: Guest, record: CommandRecord) -> None:
     if guest.command != record.id:
         return
     guest.command = ""
+    if guest.state == "migrating":
+        migration.on_result(state, guest, record)
+        return
     ok = record.state == "done"
     if guest.state == "creating":
         if ok:

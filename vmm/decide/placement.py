@@ -9,6 +9,7 @@ from vmm.cluster.profiles import Profile, Share
 from vmm.cluster.states import ALIVE, LEAVING
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
+from vmm.messages.guest import GuestSpec
 from vmm.policies.model import Cluster
 from vmm.policies.model import Guest as PlannedGuest
 from vmm.policies.model import Host as PlannedHost
@@ -25,12 +26,13 @@ class Free(NamedTuple):
 def free_on(state: State, host: Host, share: str = "") -> Free:
     """Free room, with the promises made to other shares than `share` taken off.
 
-    A guest counts once, by the larger of what the host reports and what we asked for.
+    A guest counts once, by the larger of what the host reports and what we asked for; one that is being
+    moved counts on both hosts.
     """
     memory = {name: row[0] for name, row in host.guests.items() if row[2] != "off"}
     vcpus = {name: row[1] for name, row in host.guests.items() if row[2] != "off"}
     for guest in state.guests.values():
-        if guest.host == host.name and guest.state in ALIVE:
+        if host.name in (guest.host, guest.target) and guest.state in ALIVE:
             memory[guest.name] = max(memory.get(guest.name, 0), guest.spec.memory_mib)
             vcpus[guest.name] = max(vcpus.get(guest.name, 0), guest.spec.vcpus)
     free_mib = host.memory_mib - host.reserved_mib - sum(memory.values())
@@ -42,8 +44,8 @@ def free_on(state: State, host: Host, share: str = "") -> Free:
     return Free(free_mib, free_vcpus)
 
 
-def refusal(state: State, host: Host, profile: Profile, share: str) -> str:
-    """Why this host cannot take a guest of this profile now; empty when it can."""
+def refusal(state: State, host: Host, profile: Profile | GuestSpec, share: str) -> str:
+    """Why this host cannot take a guest of this profile (or this very guest) now; empty when it can."""
     client = state.clients.get(host.name)
     if client is None or client.state != "up":
         return f"its client is {client.state if client else 'unknown'}"

@@ -20,6 +20,7 @@ class DecisionSettings:
     boot_deadline_s: float = 120.0
     command_deadline_s: float = 60.0
     drain_deadline_s: float = 7 * 86400.0
+    migration_deadline_s: float = 600.0
     resend_s: float = 5.0
     backoff_s: float = 10.0
     backoff_max_s: float = 600.0

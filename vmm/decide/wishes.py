@@ -81,4 +81,5 @@ WISHES: dict[str, Callable[..., None]] = {
         name: _operation(name)
         for name in ("create_guest", "make_room", "retire_guest", "destroy_guest", "drain_host")
     },
+    **{name: _operation(name) for name in ("migrate_guest", "hold_host")},
 }

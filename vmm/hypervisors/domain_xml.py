@@ -64,6 +64,8 @@ class DomainFiles:
     console_log: Path | None
     kernel: Path | None = None
     initrd: Path | None = None
+    shared: bool = False
+    """The disk lies on storage that other hosts read too: then nothing may stay in this host's page cache."""
 
 
 def flavour_of(domain_type: str) -> Flavour:
@@ -156,7 +158,7 @@ def _devices(domain: ET.Element, spec: GuestSpec, flavour: Flavour, files: Domai
     disk = ET.SubElement(devices, "disk", type="file", device="disk")
     driver = ET.SubElement(disk, "driver", name="qemu", type="qcow2")
     if flavour.disk_cache:
-        driver.set("cache", flavour.disk_cache)
+        driver.set("cache", "none" if files.shared else flavour.disk_cache)
     ET.SubElement(disk, "source", file=str(files.disk))
     ET.SubElement(disk, "target", dev=flavour.disk, bus=flavour.disk_bus)
     if spec.network:

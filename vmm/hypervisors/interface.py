@@ -85,6 +85,14 @@ class Hypervisor(Protocol):
     def destroy(self, name: str, grace_s: float = 0.0) -> None:
         """Remove the guest with its overlay; with a grace, ask it to power off first."""
 
+    def migrate(self, name: str, target: str, uuid: str = "") -> None:
+        """Move a running guest to the host `target`, without stopping it. Success when it is there already.
+
+        `uuid` tells this guest from another of its name. On failure it runs on here. Codes:
+        `migration-failed`, `not-supported`, and `target-unreachable` when it is not here and whether it is
+        there cannot be seen; `no-such-guest`: on neither.
+        """
+
     def console_tail(self, name: str, lines: int = 20) -> str:
         """The last lines of the serial console, empty when there is none."""
 

@@ -17,6 +17,7 @@ from vmm.hypervisors.domain_facts import ACTIVE, Described, describe, guest_fact
 from vmm.hypervisors.domain_xml import DomainFiles, domain_xml, flavour_of
 from vmm.hypervisors.interface import GuestFacts, GuestFailed, HostFacts, HypervisorDown
 from vmm.hypervisors.libvirt_link import Link, text_of
+from vmm.hypervisors.libvirt_migration import Migration
 from vmm.hypervisors.names import check_name, check_spec
 from vmm.hypervisors.overlay import Overlays
 from vmm.messages.guest import GuestSpec
@@ -58,9 +59,10 @@ class LibvirtHypervisor:
         self._flavour = flavour_of(settings.domain_type)
         self._overlays = Overlays(images)
         self._consoles = Consoles(consoles, self._flavour.console_log)
-        self._link = Link(self._library, settings.uri)
-        self._admission = threading.Lock()
         self._closed = threading.Event()
+        self._link = Link(self._library, settings.uri)
+        self._migration = Migration(self._library, settings, self._closed)
+        self._admission = threading.Lock()
 
     def facts(self) -> HostFacts:
         return self._link.run("asking the host", self._facts)
@@ -81,6 +83,9 @@ class LibvirtHypervisor:
 
     def destroy(self, name: str, grace_s: float = 0.0) -> None:
         self._link.run(f"destroying {name}", lambda conn: self._destroy(conn, name, grace_s))
+
+    def migrate(self, name: str, target: str, uuid: str = "") -> None:
+        self._link.run(f"moving {name} to {target}", lambda conn: self._migrate(conn, name, target, uuid))
 
     def console_tail(self, name: str, lines: int = 20) -> str:
         return self._consoles.tail(name, lines)
@@ -162,7 +167,7 @@ class LibvirtHypervisor:
         disk = self._overlays.create(spec.name, spec.template)
         try:
             log = self._consoles.fresh(spec.name) if self._flavour.virtio else None
-            files = DomainFiles(disk, log, kernel, initrd)
+            files = DomainFiles(disk, log, kernel, initrd, self._settings.shared_storage)
             xml = domain_xml(spec, self._flavour, files, self._settings.machine, self._settings.cpu)
             domain = conn.defineXML(xml)
             self._start(conn, domain)
@@ -213,6 +218,19 @@ class LibvirtHypervisor:
                 self._power_off(domain, grace_s)
         self._remove(conn, name)
         self._consoles.prune([d.name() for d in conn.listAllDomains(0)])
+
+    def _migrate(self, conn: Any, name: str, target: str, uuid: str) -> None:
+        domain = self._find(conn, check_name(name))
+        if domain is not None and self._migration.ended(domain):
+            if not self._describe(domain).managed:
+                raise _not_managed(name)
+            self._migration.move(domain, name, target, lambda exc: self._link.lost(conn, exc))
+        elif not self._migration.is_on(name, target, uuid):
+            raise GuestFailed(
+                "no-such-guest",
+                f"guest {name} runs neither here nor on {target}.",
+                next_step="see the list of guests",
+            )
 
     # parts
 

@@ -153,6 +153,17 @@ class MemoryHypervisor:
         if guest is not None:
             self._stop(guest, "off")
 
+    def migrate(self, name: str, target: str, uuid: str = "") -> None:
+        """Not supported: the hosts' in-memory hypervisors are separate programs that share nothing."""
+        del uuid
+        with self._lock:
+            self._get(name)
+        raise GuestFailed(
+            "not-supported",
+            f"guest {name} cannot be moved to {target}: the in-memory hypervisor keeps its guests.",
+            next_step="use driver = libvirt, or retire the guest and make another there",
+        )
+
     def console_tail(self, name: str, lines: int = 20) -> str:
         with self._lock:
             guest = self._guests.get(check_name(name))

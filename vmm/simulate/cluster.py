@@ -191,6 +191,8 @@ class Faults:
     broken_templates: set[str] = field(default_factory=set)
     missing_templates: set[str] = field(default_factory=set)
     lose_every_nth_result: int = 0
+    unreachable: set[str] = field(default_factory=set)
+    """Hosts that no guest can be moved to."""
     batch_down: bool = False
 
 
@@ -215,6 +217,8 @@ class Executor:
             case "destroy_guest":
                 if self.hosts[to].guests.pop(args["name"], None) is not None:
                     self.batch.lose(args["name"])
+            case "migrate_guest":
+                self._migrate(self.hosts[to], args)
             case "console_tail":
                 return "the last lines of the console"
             case "drain_node":
@@ -226,6 +230,18 @@ class Executor:
             case _:
                 raise _failed("unknown-command", f"{to} knows no command {name}")
         return None
+
+    def _migrate(self, source: SimHost, args: dict[str, Any]) -> None:
+        name, target = args["name"], self.hosts[args["target"]]
+        guest = source.guests.get(name)
+        if guest is None:
+            there = target.guests.get(name)
+            if there is None or there.spec.uuid != args["uuid"]:
+                raise _failed("no-such-guest", f"{name} is neither on {source.name} nor on {target.name}")
+            return
+        if target.name in self.faults.unreachable or not target.up:
+            raise _failed("migration-failed", f"{target.name} does not answer")
+        target.guests[name] = source.guests.pop(name)
 
 
 def _failed(code: str, message: str) -> CommandFailed:

@@ -55,6 +55,7 @@ class Simulation:
         settings: Mapping[str, float] | None = None,
         boot_s: float = 5.0,
         create_s: float = 0.5,
+        migrate_s: float = 3.0,
         report_s: float = 2.0,
         tick_s: float = 1.0,
         seed: int = 0,
@@ -70,6 +71,7 @@ class Simulation:
         self.now_s = 0.0
         self._files, self._settings = {CATALOGUE: _builtin_catalogue(), **files}, dict(settings or {})
         self._boot_s, self._create_s, self._report_s, self._tick_s = boot_s, create_s, report_s, tick_s
+        self._migrate_s = migrate_s
         self._executor = Executor(self.hosts, self.batch, self.faults)
         self._random = random.Random(seed)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -195,7 +197,8 @@ class Simulation:
     def _deliver(self, send: Send) -> None:
         """The command comes back in the stream, and its client runs it a little later."""
         self.at(self.now_s + _LATENCY_S / 2, lambda: self._commanded(send.command))
-        delay_s = self._create_s if send.command.name == "create_guest" else _LATENCY_S
+        takes_s = {"create_guest": self._create_s, "migrate_guest": self._migrate_s}
+        delay_s = takes_s.get(send.command.name, _LATENCY_S)
         self.at(self.now_s + delay_s * self._random.uniform(0.8, 1.2), lambda: self._run(send.command))
 
     def _commanded(self, command: Command) -> None:

@@ -59,6 +59,7 @@ def test_the_built_in_ones_have_no_problems() -> None:
     assert set(found.commands) == {
         "create_guest",
         "destroy_guest",
+        "migrate_guest",
         "start_guest",
         "shutdown_guest",
         "console_tail",

@@ -14,6 +14,8 @@ from vmm.plugins.hookspecs import CommandPlugin, Context, hookimpl
 
 _ROLES = ("dom0",)
 SHUTDOWN_GRACE_S = 30.0
+MIGRATION_LIMIT_S = 3600.0
+"""Longer than the Manager waits: a migration that goes on is waited for by the next one that is asked."""
 
 
 def _hypervisor(context: Context) -> Hypervisor:
@@ -54,6 +56,12 @@ def shutdown_guest(context: Context, name: str, grace_s: float = SHUTDOWN_GRACE_
     return {"name": name}
 
 
+def migrate_guest(context: Context, name: str, target: str, uuid: str = "") -> Value:
+    """Move a running guest to the host `target`; it is a success when it is there already."""
+    _hypervisor(context).migrate(name, target, uuid)
+    return {"name": name, "host": target}
+
+
 def console_tail(context: Context, name: str, lines: int = 20) -> Value:
     """The last lines of the guest's serial console."""
     return _hypervisor(context).console_tail(name, lines)
@@ -74,6 +82,15 @@ def vmm_commands() -> list[CommandPlugin]:
         CommandPlugin("start_guest", start_guest, named, _ROLES, 60.0, True, "Switch a guest on"),
         CommandPlugin(
             "shutdown_guest", shutdown_guest, graced, _ROLES, 30.0, True, "Ask a guest to power off"
+        ),
+        CommandPlugin(
+            "migrate_guest",
+            migrate_guest,
+            {"name": str, "target": str, "uuid": str},
+            _ROLES,
+            MIGRATION_LIMIT_S,
+            True,
+            "Move a running guest to another host",
         ),
         CommandPlugin(
             "console_tail",
