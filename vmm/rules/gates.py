@@ -20,7 +20,7 @@ MAX_QUEUED = 10
 class Instance:
     """One rule for one subject.
 
-    `truth` is the condition as last known; `unknown` says that it is not known now (and is held).
+    `truth` is the condition as last known; `unknown` says that it was true and is held, not known now.
     `since_s` is when the hold for `for` began; while unknown, `held_s` keeps how long it had lasted.
     `armed`: it has become true and has not fired for that yet. `wake_s`: a gate opens then by itself.
     """
@@ -108,7 +108,7 @@ def settle(instance: Instance, rule: Rule, raw: bool | None, now_s: float, sampl
         if raw is not None:
             raw = instance.history.count(True) >= rule.n_of.n
     if raw is None:
-        if not instance.unknown:
+        if instance.truth and not instance.unknown:
             instance.unknown = True
             if instance.since_s is not None:
                 instance.held_s = now_s - instance.since_s

@@ -9,7 +9,7 @@ from vmm.durations import show_duration
 from vmm.ini import suggest
 from vmm.rules.errors import RuleError
 from vmm.rules.explain import Explainer, Explanation
-from vmm.rules.gates import Gate, Instance, blocked_until, gates
+from vmm.rules.gates import IDLE, UNKNOWN, Gate, Instance, blocked_until, gates
 from vmm.rules.interpret import Interpreter
 from vmm.rules.runner import Runner
 
@@ -37,7 +37,7 @@ def explain_runner(runner: Runner, subject: str | None, world: World, paused: st
     return Explanation(
         rule.name,
         subject,
-        instance.state if rule.enabled else "disabled",
+        _state(runner, instance, condition),
         now_s,
         condition,
         explainer.tree(rule.expr, scope),
@@ -63,6 +63,14 @@ def _wrong_subject(runner: Runner, subject: str | None) -> RuleError:
             next_step=f"name one: {', '.join(names[:10]) or f'there is no {rule.each} yet'}",
         )
     return RuleError(f"there is no {rule.each} {subject!r}.", next_step=suggest(subject, names))
+
+
+def _state(runner: Runner, instance: Instance, condition: bool | None) -> str:
+    if not runner.rule.enabled:
+        return "disabled"
+    if instance.state == IDLE and condition is None and runner.rule.on_unknown == "hold":
+        return UNKNOWN
+    return instance.state
 
 
 def _true_now(runner: Runner, condition: bool | None) -> bool:
