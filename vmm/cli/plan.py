@@ -1,4 +1,4 @@
-"""`vmm plan`: make a plan, print it, do nothing. Works offline on a file in Ganeti's text format."""
+"""`vmm plan`: make a plan, print it, do nothing. For the live cluster, or offline for a file of Ganeti's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from vmm.cli.plan_live import LIVE_OPTIONS, Live, open_live
+from vmm.cli.plan_live import apply as apply_live
 from vmm.policies import apply as stepwise
 from vmm.policies.balance import Search
 from vmm.policies.balance import balance as plan_balance
@@ -49,11 +51,13 @@ def _read(path: Path) -> str:
 def _source(command: _Command) -> _Command:
     """Options that say which cluster is planned for and what is good."""
     options = (
-        click.option("--ganeti", "data", type=_File, required=True, help="Cluster in Ganeti's text format."),
+        click.option("--ganeti", "data", type=_File, help="Offline: the cluster in Ganeti's text format."),
+        *LIVE_OPTIONS,
         click.option("--util", type=_File, help="Measured loads: guest cpu memory disk network, one a line."),
         click.option("--static", is_flag=True, help="Leave measured load out of the score."),
         click.option("--objective", "name", help="Objective by name; overrides the policies' and --static."),
         click.option("--policies", type=_File, help="A policies.ini with weights, prices and limits."),
+        click.option("--out", type=_File, help="Write the plan there as well, for `vmm plan apply`."),
     )
     for option in reversed(options):
         command = option(command)
@@ -76,12 +80,28 @@ class _Problem:
     """The cluster and the policies that the options name."""
 
     def __init__(
-        self, data: Path, util: Path | None, static: bool, name: str | None, policies: Path | None
+        self,
+        data: Path | None,
+        util: Path | None,
+        static: bool,
+        name: str | None,
+        policies: Path | None,
+        out: Path | None,
+        **place: Any,
     ) -> None:
         if static and util is not None:
             raise click.UsageError("--static leaves loads out: give it or --util, not both.")
-        loads = parse_loads(_read(util), str(util)) if util else None
-        self.cluster: Cluster = parse_cluster(_read(data), str(data), loads)
+        self.out = out
+        self.live: Live | None = None
+        self.cluster: Cluster
+        if data is None:
+            if util is not None:
+                raise click.UsageError("--util goes with --ganeti; the live cluster measures its loads.")
+            self.live = open_live(**place)
+            self.cluster, policies = self.live.cluster, policies or self.live.policies
+        else:
+            loads = parse_loads(_read(util), str(util)) if util else None
+            self.cluster = parse_cluster(_read(data), str(data), loads)
         self.policies: Policies = parse_policies(_read(policies), str(policies)) if policies else Policies()
         self.objective: Objective = self.policies.objective
         if static and not policies:
@@ -99,9 +119,13 @@ def _print(plan: Plan, problem: _Problem, planning_s: float, reasons: bool | Non
     why: dict[str, str] = dict(plan.reasons)
     if reasons or (reasons is None and few and form == "json"):
         why |= explain(problem.cluster, plan, problem.objective)
+    out = plan.to_json() | {"planning_s": planning_s} | ({"reasons": why} if why else {})
+    if problem.live is not None:
+        out |= {"live": problem.live.origin()}
+    if problem.out is not None:
+        problem.out.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
     if form == "json":
-        out = plan.to_json() | {"planning_s": planning_s}
-        click.echo(json.dumps(out | ({"reasons": why} if why else {}), indent=1))
+        click.echo(json.dumps(out, indent=1))
     else:
         from vmm.cli._plan_show import show_plan  # rich takes as long to import as a plan to make
 
@@ -116,7 +140,13 @@ def _timed(make: Callable[[], Plan]) -> tuple[Plan, float]:
 
 @click.group()
 def plan() -> None:
-    """Make plans: what to move where, at what cost, with what gain. Prints; does nothing."""
+    """Make plans: what to move where, at what cost, with what gain. Prints; does nothing.
+
+    Plans for the live cluster (its journal), or offline for a file in Ganeti's text format (--ganeti).
+    """
+
+
+plan.add_command(apply_live)
 
 
 @plan.command()
@@ -253,21 +283,25 @@ def scale(
     **source: Any,
 ) -> None:
     """Give guests the vCPUs and memory that their load (--util, as parts of their size) asks for."""
-    if source["util"] is None:
+    if source["util"] is None and source["data"] is not None:
         raise click.UsageError("scaling needs measured loads: give --util.")
     problem = _Problem(**source)
-    demands = [
-        Demand(
-            guest.name,
-            guest.load.cpu * guest.vcpus,
-            guest.load.memory * guest.memory_mib,
-            vcpus_min,
-            vcpus_max,
-            memory_min_mib,
-            memory_max_mib,
-        )
-        for guest in problem.cluster.guests
-    ]
+    demands = (
+        problem.live.demands()
+        if problem.live
+        else [
+            Demand(
+                guest.name,
+                guest.load.cpu * guest.vcpus,
+                guest.load.memory * guest.memory_mib,
+                vcpus_min,
+                vcpus_max,
+                memory_min_mib,
+                memory_max_mib,
+            )
+            for guest in problem.cluster.guests
+        ]
+    )
     made, took_s = _timed(
         lambda: plan_scale(
             problem.cluster, demands, bands=Bands(low, aim, high), limits=problem.policies.limits

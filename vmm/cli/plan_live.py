@@ -1,0 +1,112 @@
+"""The live side of `vmm plan`: the cluster from the Manager's journal, and `vmm plan apply`."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vmm.config import load_settings
+
+if TYPE_CHECKING:
+    from vmm.decide.core import Core
+    from vmm.policies.model import Cluster
+    from vmm.policies.scale import Demand
+
+POLICIES_FILE = "policies.ini"
+_POLL_S = 0.1
+_MARGIN_S = 60.0
+"""How much longer than the Manager we wait for the end of a step."""
+
+_JOURNAL = click.option(
+    "--journal",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder of the Manager's journal (default: [manager] journal of the settings).",
+)
+_CONFIG = click.option(
+    "-c", "--config", "etc", default="etc", show_default=True, type=click.Path(path_type=Path)
+)
+LIVE_OPTIONS = (
+    _JOURNAL,
+    _CONFIG,
+    click.option("--at", type=int, help="The cluster as it was after this journal position (default: now)."),
+)
+
+
+class Live:
+    """The cluster as the Manager knows it. `policies`: the site's policies.ini, None when it has none."""
+
+    def __init__(self, core: Core, policies: Path | None) -> None:
+        from vmm.decide.modelling import cluster_of
+
+        self.core = core
+        self.policies = policies
+        self.cluster: Cluster = cluster_of(core.state, core.rules)
+
+    def demands(self) -> list[Demand]:
+        from vmm.decide.modelling import demands_of
+
+        return demands_of(self.core.state)
+
+    def origin(self) -> dict[str, Any]:
+        """What a plan file says about the moment the plan was made in."""
+        return {"journal": self.core.state.epoch, "position": self.core.state.position}
+
+
+def open_live(folder: Path | None, etc: Path, at: int | None) -> Live:
+    """Recover the cluster from the journal. Raises NoJournal, ConfigError, BadCluster."""
+    from vmm.manager.recovery import recover
+
+    policies = etc / POLICIES_FILE
+    return Live(recover(_place(folder, etc), at), policies if policies.is_file() else None)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--reason", default="", help="Why; it stands in the reason trail.")
+@_JOURNAL
+@_CONFIG
+def apply(file: Path, reason: str, folder: Path | None, etc: Path) -> None:
+    """Carry out the plan in FILE (`--out`, `-o json`) on the live cluster, one step after another.
+
+    Each step is checked again before it is asked for. When the cluster is not as the plan expects, nothing
+    more is done: exit status 1, and what remains is said. The hosts of an evacuation are held first: they
+    take no new guests until `vmm host undrain`.
+    """
+    from vmm.manager.carry import Carrier
+    from vmm.manager.recovery import entries, recover
+    from vmm.manager.wish import send_wish
+    from vmm.policies.apply import read_actions
+    from vmm.policies.errors import BadFile
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadFile(str(file), 1, f"cannot be read: {exc}", next_step="give a plan's file") from None
+    actions = read_actions(text, str(file))
+    policy = str(json.loads(text).get("policy", ""))
+    settings = load_settings(etc)
+    place = _place(folder, etc)
+    pause = threading.Event()
+    core = recover(place)
+    Carrier(
+        core,
+        news=lambda: entries(place, core.state.position + 1),
+        wish=lambda name, args: send_wish(settings, name, args, reason or f"plan {file.name}"),
+        wait=lambda: bool(pause.wait(_POLL_S)),
+        clock=time.monotonic,
+        tell=click.echo,
+        limit_s=settings.manager.migration_deadline_s + _MARGIN_S,
+    ).carry_out(actions, hold=policy == "evacuate")
+
+
+def _place(folder: Path | None, etc: Path) -> Path:
+    if folder is not None:
+        return folder
+    settings = load_settings(etc)
+    return settings.path(settings.manager.journal)
