@@ -78,6 +78,21 @@ _command(
     "Remove GUEST at once, jobs or not.",
     even_if_busy=True,
 )
+
+
+@guest.command("migrate")
+@click.argument("guest")
+@click.argument("host")
+@click.option("--from", "source", default="", help="Only if it is on this host.")
+@_reason
+@_config
+def migrate(guest: str, host: str, source: str, reason: str, folder: Path) -> None:
+    """Move GUEST to HOST while it runs, jobs and all."""
+    args = {"guest": guest, "host": host} | ({"source": source} if source else {})
+    _wish(folder, "migrate_guest", args, reason)
+
+
+_command(host, "hold", "hold_host", "host", "Maintenance: no new guests on HOST, present ones run on.")
 _command(host, "drain", "drain_host", "host", "Maintenance: no new guests on HOST, present ones retire.")
 _command(host, "undrain", "end_maintenance", "host", "End the maintenance of HOST.")
 _command(share, "grow", "create_guest", "share", "Create one guest for SHARE now.")

@@ -22,13 +22,14 @@ class Testbed:
     """`ctl` and `hosts["a"]`, ... on one LAN; `shared` is /srv/vm of every host.
 
     The namespaces are called vmmtPID-*, after the test process: testbeds of other sessions are not touched.
+    A second one in the same process needs a `label`, and has to be down before the first goes down.
     """
 
     __test__ = False  # not a test class, whatever its name
 
-    def __init__(self, images: ImageSet, cache: Path, hosts: Sequence[str] = ("a",)) -> None:
+    def __init__(self, images: ImageSet, cache: Path, hosts: Sequence[str] = ("a",), label: str = "") -> None:
         self.images = images
-        self.prefix = f"{_PREFIX}{os.getpid()}"
+        self.prefix = f"{_PREFIX}{os.getpid()}" + (f"-{label}" if label else "")
         # Short: libvirt's socket below it has to stay under 108 characters.
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.prefix}-"))
         self.shared = self.directory / "shared"

@@ -21,7 +21,8 @@ class Choices:
     """What one test wants otherwise. Keys of `manager` are those of [manager] in vmm.ini.
 
     `rooms` is how many guests a host takes (0: as many as its memory allows). `idle_for` is how long a guest
-    stays idle before the shipped rule `shrink` lets it go.
+    stays idle before the shipped rule `shrink` lets it go. `shared` says that the hosts share their images,
+    so that guests can be moved.
     """
 
     manager: Mapping[str, object] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class Choices:
     guaranteed: Mapping[str, int] = field(default_factory=dict)
     rooms: int = 0
     idle_for: str = "2s"
+    shared: bool = False
 
 
 # Seconds instead of minutes, and still generous for a machine that emulates its guests.
@@ -80,6 +82,7 @@ def _profile(group: str, index: int, choices: Choices) -> dict[str, object]:
 
 
 def _programs(choices: Choices, state: Path) -> dict[str, Mapping[str, object]]:
+    shared = {"shared_storage": "yes", "migration": "qemu+tcp://dom0{host}/system"}
     room_mib = _RESERVE_MIB + choices.rooms * GUEST_MEMORY_MIB + GUEST_MEMORY_MIB // 2
     return {
         "bus": {"daemon": f"{BUS_PORT}@{address(1)}", "reconnect_max_s": 2},
@@ -93,6 +96,7 @@ def _programs(choices: Choices, state: Path) -> dict[str, Mapping[str, object]]:
             "reserve_mib": _RESERVE_MIB,
             "memory_mib": room_mib if choices.rooms else 0,
             "cpus": 8,  # the machine has two; how many guests fit is for the memory to say
+            **(shared if choices.shared else {}),
         },
         "batch": {"driver": "slurm"},
         "keys": {"directory": "keys"},
