@@ -22,6 +22,7 @@ from typing import Any
 
 import plan_check
 import plan_peer
+import plan_proof
 
 from vmm.policies.balance import Search, balance
 from vmm.policies.consolidate import consolidate
@@ -160,6 +161,8 @@ class Bench:
                 f"{self.name}: the plan leaves {used} hosts in use, it says {len(plan.hosts_left)}"
             )
         row = Row("consolidate", f"{len(plan.hosts_left)} hosts, {len(plan.moves)} migrations", ours_s)
+        if plan_proof.available() and self.hosts <= _FULL:
+            row.ours += f" (best: {plan_proof.fewest(self.cluster)})"
         if self.peer and self.hosts <= _FULL:
             run = plan_peer.hsqueeze(self.data)
             off = run.output.count("gnt-node power -f off")
