@@ -1,0 +1,132 @@
+"""The test language of `vmm rules test`, and the command line of `vmm rules`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from worlds import book
+
+from vmm.cli.rules import rules as command
+from vmm.rules.trial import read_trials, run_trial
+
+HOT = "[hot]\neach = host\nexpr = { host.load > 0.8 }\nfor = 10\ncmd = { sender.drain_host(host) }\n"
+GOOD = """[it drains]
+description = a hot host is drained
+given =
+    0s..1m every 5s  host h1 load = 0.9, mode = 'a, b', domains = [{"name": "x"}]
+    # then it cools down
+    65s host h1 load = unknown
+expect =
+    9s  hot on h1 is pending
+    10s hot on h1 fires drain_host('h1')
+    20s nothing fires
+    65s hot on h1 is unknown
+"""
+
+
+def failures(text: str) -> list[str]:
+    trials, findings = read_trials(text, "t.ini", book(HOT))
+    assert not findings, findings
+    return [str(f) for trial in trials for f in run_trial(trial, book(HOT))]
+
+
+def test_a_test_that_passes() -> None:
+    assert failures(GOOD) == []
+
+
+def test_failures_name_the_line_and_explain() -> None:
+    (said,) = failures(GOOD.replace("10s hot", "11s hot").replace("20s nothing", "9.5s nothing"))[:1]
+    assert said.startswith("t.ini:1: at 10s hot on h1 fired drain_host('h1'), which is not expected")
+    assert "    hot on h1: firing." in said
+    said = failures(GOOD.replace("10s hot on h1 fires", "10s hot on h1 fires notify('x') #"))[0]
+    assert "did not fire notify('x') # drain_host('h1'), but drain_host('h1')" in said
+    said = failures(GOOD.replace("9s  hot on h1 is pending", "9s  hot on h1 is firing"))[0]
+    assert said.startswith("t.ini:8: at 9s hot on h1 is pending, not firing\n")
+    assert "gate for: waits for 1s more (at 10)" in said
+
+
+def test_a_change_that_cannot_be_made_is_a_failure() -> None:
+    (said,) = failures("[t]\ngiven =\n  1s remove host nobody\n")
+    assert "t.ini:3: [cluster.subject] there is no host 'nobody'" in said
+
+
+MISTAKES = {
+    "given =\n  soon host h load = 1": "t.ini:3: error: [t] 'soon' is not a duration",
+    "given =\n  host": "'host' does not start with a time",
+    "given =\n  1s host h": "is not a change",
+    "given =\n  1s hots h load = 1": "is not a change",
+    "given =\n  1s host h lod = 1": "a host has no column 'lod'. Did you mean 'load'?",
+    "given =\n  1s host h load = high": "load: 'high' is not float",
+    "given =\n  1s host h ram_free = yes": "ram_free: 'yes' is not int",
+    "given =\n  1s running hto on h = 1": "there is no rule 'hto'. Did you mean 'hot'?",
+    "expect =\n  1s hot on h burns": "is not an expectation",
+    "expect =\n  1s hot fires": "'hot' needs `on SUBJECT`",
+    "expect =\n  1s hot on h is burning": "'burning' is not a state",
+    "rules = hot, cold": "t.ini:2: error: [t] there is no rule 'cold'",
+    "exptect = x": "a test has no key 'exptect'. Did you mean 'expect'?",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_in_a_test_is_named(text: str) -> None:
+    _, findings = read_trials(f"[t]\n{text}\n", "t.ini", book(HOT))
+    assert MISTAKES[text] in str(findings[0])
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    (tmp_path / "properties.ini").write_text("[load]\ncommand = load\nreturn_type = float\nticks = 15\n")
+    (tmp_path / "triggers.ini").write_text(HOT)
+    return tmp_path
+
+
+def run(*args: object) -> tuple[int, str]:
+    result = CliRunner().invoke(command, [str(a) for a in args])
+    return result.exit_code, result.output
+
+
+def test_check_is_silent_about_good_files_and_ends_with_0(etc: Path) -> None:
+    code, said = run("check", etc)
+    assert (code, "1 rules, 1 properties" in said) == (0, True), said
+
+
+def test_check_prints_findings_and_ends_with_3(etc: Path) -> None:
+    (etc / "triggers.ini").write_text(HOT.replace("host.load", "host.lod"))
+    code, said = run("check", etc)
+    assert code == 3
+    assert said.startswith(f"{etc}/triggers.ini:3: error: [hot] expr: a host has no column 'lod'.")
+    (etc / "triggers.ini").write_text(HOT.replace("0.8 }", "0.8 and host.load < 0 }"))
+    assert run("check", etc)[0] == 3, "warnings are findings"
+
+
+def test_test_runs_the_tests_of_a_file(etc: Path) -> None:
+    good = GOOD.replace(', mode = \'a, b\', domains = [{"name": "x"}]', "")
+    (etc / "tests.ini").write_text(good)
+    assert run("test", "-v", "-c", etc, etc / "tests.ini") == (0, "passed [it drains]\n1 passed, 0 failed\n")
+    (etc / "tests.ini").write_text(good.replace("10s hot", "12s hot"))
+    code, said = run("test", "-c", etc, etc / "tests.ini")
+    assert code == 1
+    assert f"FAILED [it drains] {etc}/tests.ini:1: at 10s hot on h1 fired" in said
+    (etc / "tests.ini").write_text("[t]\nwhat = x\n")
+    assert run("test", "-c", etc, etc / "tests.ini")[0] == 3
+
+
+def test_fmt_checks_shows_and_writes(etc: Path) -> None:
+    path = etc / "triggers.ini"
+    messy = HOT.replace("expr = { host.load > 0.8 }", "expr={host.load > 0.8}")
+    path.write_text(messy)
+    assert run("fmt", "--check", path) == (3, f"{path}: would change\n")
+    code, said = run("fmt", "--diff", path)
+    assert (code, "+expr = { host.load > 0.8 }" in said) == (0, True)
+    assert path.read_text() == messy
+    assert run("fmt", path) == (0, f"{path}: laid out\n")
+    assert path.read_text() == HOT
+    assert run("fmt", "--check", path) == (0, "")
+
+
+def test_the_shipped_rules_check_and_are_laid_out() -> None:
+    shipped = Path(__file__).parents[3] / "etc"
+    assert run("check", shipped)[0] == 0
+    assert run("fmt", "--check", *sorted(shipped.glob("*.ini"))) == (0, "")
