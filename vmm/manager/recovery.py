@@ -16,8 +16,11 @@ from vmm.errors import VmmError
 log = logging.getLogger("vmm.manager")
 
 
-def entries(folder: Path, first: int = 1, last: int | None = None) -> Iterator[Entry]:
-    """The events of a journal, in order. Raises JournalError or BadJournal naming the place."""
+def entries(folder: Path, first: int | None = None, last: int | None = None) -> Iterator[Entry]:
+    """The events of a journal, in order, from the oldest kept unless `first` says otherwise.
+
+    Raises JournalError or BadJournal naming the place.
+    """
     for record in journal.read(folder, from_position=first, to=last):
         yield Entry(record.position, record.time_s, decode_event(record.payload, record.position))
 

@@ -118,6 +118,14 @@ def test_journal_commands(journal: Path) -> None:
     only = run("journal", "show", journal, "--kind", "hello", "--client", "host0").output.splitlines()
     assert only
     assert all("hello" in line and "host0" in line for line in only)
+    loads = run("journal", "show", journal, "--property", "batch_nodes").output.splitlines()
+    assert loads
+    assert all("batch_nodes=" in line for line in loads)
+    for chosen in (["--rule", "shrink"], ["--cause", "guest.idle"]):
+        commands = run("journal", "show", journal, *chosen, "-o", "json").output.splitlines()
+        assert commands
+        assert {json.loads(line)["kind"] for line in commands} == {"command"}
+    assert run("journal", "show", journal, "--rule", "nobody").output == ""
     assert "report" in run("journal", "stats", journal).output
     assert len(run("journal", "export", journal).output.splitlines()) == len(rows)
     assert "fires: create_guest" in run("journal", "replay", journal).output
