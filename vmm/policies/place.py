@@ -29,13 +29,15 @@ def place(
 ) -> Plan:
     """Plan of one START per guest, in the order given, each knowing those before it.
 
-    A guest that fits nowhere is in `unplaced` with the reason; with `strict` it raises NoRoom instead.
+    They are new, or in the cluster without a host. A guest that fits nowhere is in `unplaced` with the
+    reason; with `strict` it raises NoRoom instead.
     """
     wanted = (guests,) if isinstance(guests, Guest) else tuple(guests)
     for guest in wanted:
         if guest.host is not None:
             raise BadRequest(f"guest {guest.name!r} to be placed is on host {guest.host!r} already")
-        if guest.name in cluster.guest_by_name:
+        known = cluster.guest_by_name.get(guest.name)
+        if known is not None and known.host is not None:
             raise BadRequest(
                 f"guest {guest.name!r} is in the cluster already", next_step="choose another name"
             )
@@ -55,7 +57,8 @@ def place(
         if host < 0:
             if kind not in refused:  # room only shrinks: what no host takes now, none takes later
                 done: dict[str, str | None] = {a.guest: a.target for a in actions}
-                refused[kind] = why_nowhere(cluster.with_guests(wanted).moved(done), guest)
+                new = [g for g in wanted if g.name not in cluster.guest_by_name]
+                refused[kind] = why_nowhere(cluster.with_guests(new).moved(done), guest)
             unplaced[guest.name] = refused[kind]
             if strict:
                 raise NoRoom(

@@ -183,6 +183,15 @@ def test_placement_takes_the_emptiest_and_knows_its_own_choices() -> None:
     assert [a.target for a in plan.actions] == ["h1", "h1", "h2"]
 
 
+def test_a_guest_that_waits_in_the_cluster_can_be_placed() -> None:
+    waiting = Guest("waits", 20, 20)
+    cluster = simple((50,), (10,)).with_guests([waiting])
+    plan = place(cluster, waiting, STATIC)
+    assert [(a.guest, a.target) for a in plan.actions] == [("waits", "h1")]
+    full = simple((90,), (95,)).with_guests([waiting])
+    assert "too little memory" in place(full, waiting, STATIC).unplaced["waits"]
+
+
 def test_a_full_cluster_says_why_nothing_fits() -> None:
     plan = place(simple((90,), (95,)), Guest("new", 20, 20), STATIC)
     assert not plan.actions
