@@ -14,7 +14,7 @@ from vmm.decide.state import State
 from vmm.messages.bus import shard_of
 from vmm.messages.structs import Query
 
-ROLL_CALL_S = 2.0
+ROLL_CALL_S = 5.0
 """How often it is looked for clients that fell silent: with ten thousand of them not at every beat."""
 
 

@@ -14,7 +14,7 @@ from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
 from vmm.messages.structs import Report, Value
 
-_STRUCTURAL = ("host_facts", "guests", "batch_jobs", "batch_nodes")
+STRUCTURAL = ("host_facts", "guests", "batch_jobs", "batch_nodes")
 """Collectors whose values make the picture of the cluster."""
 
 
@@ -39,7 +39,7 @@ def take_report(state: State, rules: Rules, client: Client, report: Report) -> b
             continue
         if errors and errors.pop(name, None) is not None:
             state.note("client", own, f"property {name} can be read again")
-        if spec.command in _STRUCTURAL:
+        if spec.command in STRUCTURAL:
             structural |= _take_structural(state, client, spec.command, value)
     for name, text in report.errors.items():
         if name in rules.properties:

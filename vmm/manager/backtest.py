@@ -7,6 +7,7 @@ done changes nothing. So the first divergences are exact, later ones are "as if 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +18,14 @@ import msgspec
 from vmm import journal
 from vmm.decide.catalogue import CATALOGUE
 from vmm.decide.core import Core
-from vmm.decide.events import Answered, Entry, Ticked
+from vmm.decide.events import Answered, Entry, Reported, Ticked
+from vmm.decide.facts import STRUCTURAL
 from vmm.decide.firing import firing_key
 from vmm.decide.outputs import Note, Output, Send
-from vmm.decide.rulebook import compile_rules
+from vmm.decide.rulebook import Rules, compile_rules
 from vmm.errors import Refused
 from vmm.manager.recovery import entries
+from vmm.messages.structs import Report
 from vmm.rules import Engine, Firing, RuleBook
 
 FLAP_WINDOW_S = 600.0
@@ -110,6 +113,7 @@ def backtest(folder: Path, triggers: str, file: str, since_s: float | None = Non
             result.unlimited.update(firing.rule for firing in relaxed.step())
             relaxed.transitions()
 
+    rules, needed = core.rules, _needed(core.rules, triggers)
     first_s = since_s if since_s is not None else float("-inf")
     for entry in stream:
         if not shadows and entry.time_s >= first_s and core.rules.properties:
@@ -117,7 +121,9 @@ def backtest(folder: Path, triggers: str, file: str, since_s: float | None = Non
             result.first_s = core.state.now_s
             core.onlooker = look
         stale = stale or isinstance(entry.event, Answered | Ticked)
-        outputs = core.feed(entry)
+        if core.rules is not rules:
+            rules, needed = core.rules, _needed(core.rules, triggers)
+        outputs = core.feed(_lighter(entry, needed))
         if shadows:
             result.events += 1
             result.last_s = core.state.now_s
@@ -129,6 +135,24 @@ def backtest(folder: Path, triggers: str, file: str, since_s: float | None = Non
             next_step="look at it with `vmm journal stats`",
         )
     return result
+
+
+def _needed(rules: Rules, triggers: str) -> frozenset[str]:
+    """The properties that some rule names, or that make the picture of the cluster."""
+    words = set(re.findall(r"\w+", triggers + rules.files.get("triggers.ini", "")))
+    return frozenset(
+        name for name, spec in rules.properties.items() if name in words or spec.command in STRUCTURAL
+    )
+
+
+def _lighter(entry: Entry, needed: frozenset[str]) -> Entry:
+    """The same report without the properties that nothing reads: storing them is most of the work."""
+    event = entry.event
+    if not isinstance(event, Reported) or needed.issuperset(event.report.values):
+        return entry
+    values = {name: value for name, value in event.report.values.items() if name in needed}
+    report = Report(event.report.session, event.report.seq, values, event.report.errors)
+    return Entry(entry.position, entry.time_s, Reported(event.client, report))
 
 
 def _follow_commands(core: Core, shadows: list[Engine], before: set[tuple[str, str]]) -> set[tuple[str, str]]:
