@@ -88,6 +88,7 @@ def test_a_host_is_evacuated_under_a_running_job(
 
     gate.open()
     ended_well(site, job, guest, target)
+    gate.close()
     assert not site.said(r"guest \S+: (cleaning|removing: .*died)")
     nothing_left(site)
 
@@ -107,4 +108,5 @@ def test_a_manager_killed_in_mid_migration_is_followed_by_one_that_knows(
     assert start_time(bed, job) == began
     gate.open()
     ended_well(site, job, guest, target)
+    gate.close()
     nothing_left(site)

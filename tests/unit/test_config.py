@@ -26,7 +26,7 @@ def test_values_have_the_types_of_their_keys(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
         "[bus]\nshards = 40\n[manager]\nbeat_s = 500\nboot_deadline_s = 2m\ngive_up_after = 3\n"
-        "[hypervisor]\nreserve_mib = 1GiB\n[batch]\nspeed = 2.5\ndriver = memory\n",
+        "[hypervisor]\nreserve_mib = 1GiB\nshared_storage = yes\n[batch]\nspeed = 2.5\ndriver = memory\n",
     )
     assert (settings.bus.shards, settings.manager.beat_s, settings.manager.boot_deadline_s) == (
         40,
@@ -34,6 +34,7 @@ def test_values_have_the_types_of_their_keys(tmp_path: Path) -> None:
         120.0,
     )
     assert (settings.hypervisor.reserve_mib, settings.batch.speed) == (1024, 2.5)
+    assert settings.hypervisor.shared_storage is True
 
 
 def test_paths_are_relative_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +58,7 @@ def test_paths_are_relative_to_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
         ("[manager]\nbeat_s = 0\n", r":2: .*not between"),
         ("[manager]\nbeat_s = soon\n", r":2: .*'soon' is not a duration"),
         ("[hypervisor]\nreserve_mib = much\n", r":2: .*'much' is not a size"),
+        ("[hypervisor]\nshared_storage = true\n", r":2: .*'true' is neither yes nor no"),
         ("[batch]\nspeed = nan\n", r":2: .*'nan' is not a number"),
         ("[batch]\ndriver = pbs\n", r":2: .*'pbs' is not one of slurm, memory, none"),
         ("[bus]\ndaemon = a\ndaemon = b\n", r":3: .*twice"),

@@ -22,7 +22,8 @@ CPU, MEMORY = "cpu_used", "ram_free"
 def cluster_of(state: State, rules: Rules) -> Cluster:
     """Hosts that have reported, with the guests that vmm knows on them. Raises BadCluster for nonsense.
 
-    A guest's load is in units of the whole guest, 0 where it is not measured (or the measure too old).
+    A guest's load is in units of the whole guest: processor and memory, 1 where the measure is missing or
+    too old; disks and network are not measured.
     """
     hosts = [_host(state, state.hosts[name]) for name in sorted(state.hosts) if state.hosts[name].seen_s >= 0]
     known = {host.name for host in hosts}
@@ -96,13 +97,16 @@ def _guest(state: State, rules: Rules, guest: Guest) -> PlannedGuest:
     row = state.hosts[guest.host].guests.get(guest.name)
     share = rules.entitlements.shares.get(guest.spec.share)
     cpu, free_mib = _measured(state, guest, CPU), _measured(state, guest, MEMORY)
-    used_mib = 0.0 if free_mib is None else max(0.0, guest.spec.memory_mib - free_mib)
+    memory_mib = guest.spec.memory_mib
     return PlannedGuest(
         guest.name,
         memory_mib=float(max(guest.spec.memory_mib, row[0] if row else 0)),
         vcpus=float(max(guest.spec.vcpus, row[1] if row else 0)),
         host=guest.host,
-        load=Load(cpu=(cpu or 0.0) / 100.0, memory=used_mib / max(guest.spec.memory_mib, 1)),
+        load=Load(
+            cpu=1.0 if cpu is None else cpu / 100.0,
+            memory=1.0 if free_mib is None else max(0.0, memory_mib - free_mib) / max(memory_mib, 1),
+        ),
         immovable=why_immovable(state, rules, guest),
         priority=share.priority if share else 0,
         share=guest.spec.share,

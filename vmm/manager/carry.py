@@ -54,7 +54,8 @@ class Carrier:
         Raises PlanStopped naming the step, the reason and what remains to be done.
         """
         self._look()
-        if hold:
+        first = next_step(actions, 0, cluster_of(self._core.state, self._core.rules))
+        if hold and not isinstance(first, Stop):
             for host in dict.fromkeys(a.source for a in actions if a.kind is Kind.MIGRATE):
                 self._hold(host, actions)
         for done in range(len(actions) + 1):

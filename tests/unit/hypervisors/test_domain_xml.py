@@ -168,3 +168,12 @@ def test_statistics_win_over_the_description() -> None:
 def test_states(state: int, word: str) -> None:
     assert guest_facts(describe(XML), {"state.state": state}).state == word
     assert guest_facts(describe(XML), {}, {"state.state": state}).state == word
+
+
+@pytest.mark.parametrize(("shared", "cache"), [(False, "writeback"), (True, "none")])
+def test_disks_that_other_hosts_read_are_not_cached_here(
+    make_spec: MakeSpec, shared: bool, cache: str
+) -> None:
+    files = DomainFiles(DISK, None, shared=shared)
+    root = ET.fromstring(domain_xml(make_spec(), FLAVOURS["qemu"], files))
+    assert root.find(f"devices/disk/driver[@cache='{cache}']") is not None

@@ -142,3 +142,48 @@ def test_the_settings_choose_the_driver(tmp_path: Path) -> None:
     assert isinstance(host, MemoryHypervisor)
     assert host.facts().name == "host7"
     host.close()
+
+
+# Moving guests. The test driver has no migration: here is what is around it, the real thing is an e2e test.
+
+
+@pytest.fixture
+def two_hosts(tmp_path: Path, images: Path) -> Iterator[LibvirtHypervisor]:
+    """A host whose peers are all libvirt's default test host, which runs a guest called `test`."""
+    made = open_libvirt(tmp_path, images, migration="test:///default")
+    yield made
+    made.close()
+
+
+def test_a_guest_that_is_on_the_target_already_has_been_moved(two_hosts: LibvirtHypervisor) -> None:
+    import libvirt
+
+    there = libvirt.open("test:///default").lookupByName("test")
+    two_hosts.migrate("test", "host2", there.UUIDString())
+    with pytest.raises(GuestFailed) as caught:
+        two_hosts.migrate("test", "host2", "00000000-0000-4000-8000-000000000001")
+    assert caught.value.code == "no-such-guest"
+
+
+def test_a_driver_without_migration_says_so(two_hosts: LibvirtHypervisor, make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    two_hosts.create(spec)
+    with pytest.raises(GuestFailed) as caught:
+        two_hosts.migrate(spec.name, "host2", spec.uuid)
+    assert caught.value.code == "not-supported"
+    assert [g.state for g in two_hosts.guests() if g.managed] == ["running"]
+
+
+def test_the_guests_of_others_are_not_moved(two_hosts: LibvirtHypervisor) -> None:
+    with pytest.raises(GuestFailed) as caught:
+        two_hosts.migrate("foreign", "host2")
+    assert caught.value.code == "not-managed"
+
+
+def test_a_target_that_does_not_answer_leaves_it_open_where_a_guest_is(tmp_path: Path, images: Path) -> None:
+    host = open_libvirt(tmp_path, images, migration="qemu+unix:///system?socket=/nowhere/{host}")
+    with pytest.raises(GuestFailed) as caught:
+        host.migrate("gone", "host2")
+    host.close()
+    assert caught.value.code == "target-unreachable"
+    assert "/nowhere/host2" in caught.value.message

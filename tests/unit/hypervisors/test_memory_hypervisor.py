@@ -160,3 +160,15 @@ def test_a_state_file_that_is_none(tmp_path: Path, content: bytes) -> None:
     host = make(Timers(), Inside(), state_file=file)
     with pytest.raises(ConfigError, match=r"guests\.json"):
         host.guests()
+
+
+def test_its_guests_cannot_be_moved(make_spec: MakeSpec) -> None:
+    host = MemoryHypervisor(HypervisorSettings(driver="memory"), "host1")
+    spec = make_spec()
+    host.create(spec)
+    for name, code in ((spec.name, "not-supported"), ("nobody", "no-such-guest")):
+        with pytest.raises(GuestFailed) as caught:
+            host.migrate(name, "host2", spec.uuid)
+        assert caught.value.code == code
+    assert [guest.state for guest in host.guests()] == ["running"]
+    host.close()
