@@ -39,6 +39,7 @@ class Column:
 
     __slots__ = (
         "_array",
+        "_times_array",
         "_valid",
         "expires",
         "hooks",
@@ -77,6 +78,7 @@ class Column:
         self.hooks: tuple[Hook, ...] = ()
         self.touch_hooks: tuple[Hook, ...] = ()
         self._array: NDArray[Any] | None = None
+        self._times_array: NDArray[np.float64] | None = None
         self._valid: NDArray[np.bool_] | None = None
         self.stale: list[int] | None = None
 
@@ -84,6 +86,7 @@ class Column:
         """Make room for `rows` rows; new ones are unknown (the table counts them)."""
         more = rows - len(self.values)
         if more > 0:
+            self._times_array = None  # it would forbid the times to grow
             self.values += [None] * more
             self.times.extend([nan] * more)
             self.queued += [False] * more
@@ -138,6 +141,12 @@ class Column:
             self.stale.append(row)
             if len(self.stale) > len(self.values):
                 self.stale = self._array = None
+
+    def times_view(self) -> NDArray[np.float64]:
+        """The times of all rows as they are at any moment; do not keep it, nor write to it."""
+        if self._times_array is None:
+            self._times_array = np.frombuffer(self.times)
+        return self._times_array
 
     def view(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """(values, valid) over all rows, holes too; unknown values are 0. Only int, float and bool columns.

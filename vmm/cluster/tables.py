@@ -7,7 +7,6 @@ Everything here is a function of the calls made: no clock is read. A reading old
 from __future__ import annotations
 
 import heapq
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf, nan
 from typing import Any, NamedTuple
@@ -237,7 +236,8 @@ class Table:
                 column, type=type_, unit=unit, max_age_s=inf if max_age_s is None else max_age_s
             )
             col.values[:] = values
-            col.times[:] = array("d", [nan if t is None else t for t in times])
+            for row, time_s in enumerate(times):
+                col.times[row] = nan if time_s is None else time_s
             col.unknown = sum(v is None for v in values)
             self._requeue(col)
 

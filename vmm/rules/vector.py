@@ -140,7 +140,7 @@ class Vectoriser:
 
         def run(outer: list[Any]) -> Pair:
             column = table.columns[name]
-            ages = outer[index] - np.frombuffer(column.times)
+            ages = outer[index] - column.times_view()
             return ages, ages == ages if column.unknown or table.free else None
 
         return run
@@ -211,6 +211,8 @@ class Vectoriser:
         def run(outer: list[Any]) -> Pair:
             value, valid = parts[0](outer)
             for part in parts[1:]:
+                if valid is None and (not np.any(value) if conjunction else np.all(value)):
+                    return value, None  # decided for all rows
                 other, known = part(outer)
                 if valid is None and known is None:
                     value = value & other if conjunction else value | other
