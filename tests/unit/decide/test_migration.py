@@ -255,3 +255,17 @@ def test_moves_replay_to_the_same_bytes_and_never_kill_a_job(
         host.up = True
     assert sim.run_until(lambda: guest_state(sim) == "ready", 900), "it is settled in the end"
     assert places(sim, name) == [only(sim)[1]]
+
+
+def test_a_rule_may_move_guests(bench: Bench) -> None:
+    rule = (
+        "\n[away]\ndescription = host0 is for the night shift\neach = guest\n"
+        'expr = { guest.host == "host0" and guest.state == "ready" }\n'
+        'cmd = { sender.migrate_guest(guest, "host1") }\nticks = 10\n'
+    )
+    files = shipped_files()
+    sim = with_a_job(bench, files=files | {"triggers.ini": files["triggers.ini"] + rule})
+    assert sim.run_until(lambda: only(sim)[1] == "host1" and guest_state(sim) == "ready", 60)
+    assert places(sim, only(sim)[0]) == ["host1"]
+    assert any("fires: migrate_guest(" in text for text in sim.texts())
+    assert not sim.batch.killed
