@@ -41,7 +41,9 @@ def client(
     cmdline: Path,
     log_level: str,
 ) -> None:
-    """Run a client until SIGTERM or SIGINT: report properties, run the Manager's commands.
+    """Report properties, carry out commands.
+
+    Runs on every host, in every guest and beside the batch system, until SIGTERM or SIGINT.
 
     Exit status: 0 stopped on request, 1 failed, 2 settings or keys are wrong, 3 properties.ini is wrong,
     4 the name is taken.

@@ -14,10 +14,10 @@ from vmm.cli.exits import set_up_logging, stop_on_signals
 )
 @click.option("--log-level", default="info", show_default=True)
 def daemon(listen: str, name: str, log_level: str) -> None:
-    """Run the embedded single-node messaging daemon.
+    """Carry messages, on one machine.
 
-    It speaks the Spread protocol to clients. Several machines want real Spread daemons; clients see no
-    difference.
+    The embedded single-node messaging daemon. It speaks the Spread protocol to clients; several machines
+    want real Spread daemons. Runs until SIGTERM or SIGINT.
     """
     from vmm.spread.daemon import run_daemon
 

@@ -22,7 +22,9 @@ import click
 @click.option("--keep", type=click.Path(path_type=Path), help="Work in this new folder, and leave it there.")
 @click.pass_context
 def demo(ctx: click.Context, seconds: float, plain: bool, keep: Path | None) -> None:
-    """Watch three groups share six hosts: jobs wait, guests are made, make room and go.
+    """Watch three groups share six hosts.
+
+    Jobs wait, guests are made, make room and go.
 
     Needs no root rights and no hypervisor. Messaging daemon, Manager, six host clients and a batch client
     run as programs of their own; hypervisor and batch system are in memory. Exit status: 0 when the time is

@@ -81,7 +81,10 @@ Checker = Callable[[Patient], Iterator[Check]]
 def doctor(
     context: click.Context, folder: Path, roles: tuple[str, ...], kernel: Path | None, boot: bool
 ) -> None:
-    """Check this machine; exit status 0 when nothing stands in vmm's way, else 1."""
+    """Find out what works on this machine.
+
+    Exit status: 0 when nothing stands in vmm's way, else 1.
+    """
     failed = noted = 0
     for check in examine(folder, roles or ROLES, kernel, boot):
         failed += check.level == "fail"

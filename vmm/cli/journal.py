@@ -18,7 +18,7 @@ _form = click.option("-o", "form", type=click.Choice(["text", "json"]), default=
 
 @click.group()
 def journal() -> None:
-    """The ordered stream, as the Manager wrote it down."""
+    """Read and replay what the Manager recorded."""
 
 
 @journal.command()

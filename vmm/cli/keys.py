@@ -12,18 +12,26 @@ from vmm.messages.keys import init_keys
 
 @click.group()
 def keys() -> None:
-    """Keys that sign what travels on the bus."""
+    """Make the keys that sign messages."""
 
 
 @keys.command()
-@click.option("-c", "--config", "folder", default="etc", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "-c",
+    "--config",
+    "folder",
+    default="etc",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the configuration.",
+)
 @click.option(
     "--client", "clients", multiple=True, metavar="NAME", help="Also a pair for this client; repeatable."
 )
 def init(folder: Path, clients: tuple[str, ...]) -> None:
-    """Make what is missing: the Manager's pair, the guests' enrolment secret, pairs of clients.
+    """Make the keys that are missing.
 
-    Nothing is overwritten. A host needs its own clients/NAME.key and manager.pub, nothing else.
+    The Manager's pair, the guests' enrolment secret, and a pair for each --client. Nothing is overwritten. A host needs its own clients/NAME.key and manager.pub, nothing else.
     """
     target = load_settings(folder).keys_folder
     made = init_keys(target, clients)

@@ -10,14 +10,24 @@ from vmm.cli.exits import set_up_logging, stop_on_signals
 
 
 @click.command()
-@click.option("-c", "--config", "folder", default="etc", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "-c",
+    "--config",
+    "folder",
+    default="etc",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the configuration.",
+)
 @click.option(
     "--journal", type=click.Path(path_type=Path), help="Folder of the journal, instead of [manager] journal."
 )
 @click.option("--observe", is_flag=True, help="Decide and log, send no command.")
 @click.option("--log-level", default="info", show_default=True)
 def manager(folder: Path, journal: Path | None, observe: bool, log_level: str) -> None:
-    """Run the Manager until SIGTERM or SIGINT. SIGHUP checks and reloads the rules.
+    """Decide by the rules, and send commands.
+
+    Runs until SIGTERM or SIGINT; SIGHUP checks and reloads the rules.
 
     Exit status: 0 stopped on request, 1 failed, 2 settings are wrong, 3 rules are wrong, 4 another Manager.
     """

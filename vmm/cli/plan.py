@@ -140,7 +140,9 @@ def _timed(make: Callable[[], Plan]) -> tuple[Plan, float]:
 
 @click.group()
 def plan() -> None:
-    """Make plans: what to move where, at what cost, with what gain. Prints; does nothing.
+    """Make plans: what to move where, at what cost.
+
+    Prints; only `apply` does something.
 
     Plans for the live cluster (its journal), or offline for a file in Ganeti's text format (--ganeti).
     """

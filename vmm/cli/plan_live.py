@@ -29,7 +29,13 @@ _JOURNAL = click.option(
     help="Folder of the Manager's journal (default: [manager] journal of the settings).",
 )
 _CONFIG = click.option(
-    "-c", "--config", "etc", default="etc", show_default=True, type=click.Path(path_type=Path)
+    "-c",
+    "--config",
+    "etc",
+    default="etc",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the configuration.",
 )
 LIVE_OPTIONS = (
     _JOURNAL,

@@ -20,14 +20,16 @@ from vmm.rules.trial import read_trials, run_trial
 
 @click.group()
 def rules() -> None:
-    """Check, lay out and test rules."""
+    """Check, test, explain and reload rules."""
 
 
 @rules.command()
 @click.argument("folder", default="etc", type=click.Path(path_type=Path))
 @click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
 def check(folder: Path, quiet: bool) -> None:
-    """Everything about the rule files in FOLDER that can be known without running them.
+    """Check the rule files in FOLDER.
+
+    Finds everything that can be known without running them.
 
     Exit status 0 when there is nothing to say, 3 when there are findings (warnings count).
     """
@@ -83,7 +85,10 @@ def fmt(files: tuple[Path, ...], only_check: bool, show_diff: bool) -> None:
 )  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Name the tests that pass, too.")
 def test(files: tuple[Path, ...], folder: Path, verbose: bool) -> None:
-    """Run the rule tests in FILES. Exit status 1 when one fails, 3 when a file cannot be read as tests."""
+    """Run the rule tests in FILES.
+
+    Exit status: 0 all passed, 1 one failed, 3 a file cannot be read as tests.
+    """
     book, findings = _load_book(folder)
     if book is None:
         _say(findings)

@@ -23,7 +23,13 @@ _journal = click.option(
     help="Folder of the journal (default: [manager] journal of the settings).",
 )
 _config = click.option(
-    "-c", "--config", "etc", default="etc", show_default=True, type=click.Path(path_type=Path)
+    "-c",
+    "--config",
+    "etc",
+    default="etc",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the configuration.",
 )
 _at = click.option("--at", type=int, help="As it was after this journal position (default: now).")
 _form = click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -46,7 +52,9 @@ def _place(folder: Path | None, etc: Path) -> Path:
 def explain(
     name: str, subject: str | None, at: int | None, folder: Path | None, etc: Path, form: str
 ) -> None:
-    """Why the rule NAME fires or not: its condition with all values, its gates, and what its last firing did.
+    """Say why the rule NAME fires or not.
+
+    Prints its condition with all values, its gates, and what its last firing did.
 
     Works beside a running Manager and on any past moment of a journal.
     """
@@ -68,7 +76,10 @@ def explain(
 @_journal
 @_config
 def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
-    """Why SHARE has the guests it has, or none: demand, luck, room on each host, and the rules about it."""
+    """Say why SHARE has its guests, or none.
+
+    Demand, failed creations, room on each host, and the rules about shares.
+    """
     from vmm.decide.why import why_share
     from vmm.manager.recovery import recover
 
@@ -87,7 +98,10 @@ def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
 def backtest(
     triggers: Path, since: str, flap_window: str, listing: bool, folder: Path | None, etc: Path, form: str
 ) -> None:
-    """What the changed rules in TRIGGERS would have done on the recorded stream, beside what happened."""
+    """Try the changed rules in TRIGGERS on the past.
+
+    What they would have done on the recorded stream, beside what happened.
+    """
     from vmm.manager.backtest import backtest as run
     from vmm.manager.recovery import recover
 
@@ -128,7 +142,9 @@ def backtest(
 @_journal
 @_config
 def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
-    """Check the rule files, show what changes and what keeps its timers, ask, and hand them to the Manager.
+    """Hand changed rule files to the Manager.
+
+    Checks them, shows what changes and what keeps its timers, and asks.
 
     They take effect as one event in the stream. On an error the old rules stay.
     """

@@ -21,7 +21,10 @@ from vmm.manager.recovery import recover
 @click.option("--at", type=int, help="As it was after this journal position (default: now).")
 @click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def status(folder: Path, at: int | None, form: str) -> None:
-    """Show hosts, guests, shares and clients from the journal in FOLDER."""
+    """Show hosts, guests, shares and clients.
+
+    As the journal in FOLDER says; works beside a running Manager and without one.
+    """
     picture = picture_of(recover(folder, at))
     if form == "json":
         click.echo(msgspec.json.encode(picture).decode())

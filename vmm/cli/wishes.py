@@ -12,7 +12,13 @@ from vmm.config import load_settings
 from vmm.manager.wish import send_wish
 
 _config = click.option(
-    "-c", "--config", "folder", default="etc", show_default=True, type=click.Path(path_type=Path)
+    "-c",
+    "--config",
+    "folder",
+    default="etc",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the configuration.",
 )
 _reason = click.option("--reason", default="", help="Why; it stands in the reason trail.")
 
@@ -27,7 +33,10 @@ def _wish(folder: Path, name: str, args: dict[str, Any], reason: str) -> None:
 @_reason
 @_config
 def pause(rule: str, reason: str, folder: Path) -> None:
-    """Stop all rules (or one) from firing; what is under way goes on."""
+    """Stop all rules, or one, from firing.
+
+    What is under way goes on.
+    """
     _wish(folder, "pause", {"rule": rule}, reason)
 
 
@@ -36,23 +45,23 @@ def pause(rule: str, reason: str, folder: Path) -> None:
 @_reason
 @_config
 def resume(rule: str, reason: str, folder: Path) -> None:
-    """Let them fire again."""
+    """Let paused rules fire again."""
     _wish(folder, "resume", {"rule": rule}, reason)
 
 
 @click.group()
 def guest() -> None:
-    """Wishes about one guest."""
+    """Retire, move or remove one guest."""
 
 
 @click.group()
 def host() -> None:
-    """Wishes about one host."""
+    """Begin or end the maintenance of a host."""
 
 
 @click.group()
 def share() -> None:
-    """Wishes about one share."""
+    """Grow or retry one share."""
 
 
 def _command(

@@ -97,8 +97,9 @@ class SpreadBus:
                     f"the daemon {daemon} already has a client {name!r}.",
                     next_step="stop the other program, or give this one another name",
                 ) from exc
+            why = str(exc.args[-1]).partition(";")[0].removeprefix(f"{daemon!r}: ")
             raise BusLost(
-                f"no connection to the daemon {daemon}: {exc}.",
+                f"no connection to the daemon {daemon}: {why}.",
                 next_step="is it running (`vmm daemon`), and is [bus] daemon right?",
             ) from exc
         except OSError as exc:
