@@ -31,7 +31,8 @@ def keys() -> None:
 def init(folder: Path, clients: tuple[str, ...]) -> None:
     """Make the keys that are missing.
 
-    The Manager's pair, the guests' enrolment secret, and a pair for each --client. Nothing is overwritten. A host needs its own clients/NAME.key and manager.pub, nothing else.
+    The Manager's pair, the guests' enrolment secret, and a pair for each --client. Nothing is overwritten.
+    A host needs its own clients/NAME.key and manager.pub, nothing else.
     """
     target = load_settings(folder).keys_folder
     made = init_keys(target, clients)
