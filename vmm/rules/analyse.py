@@ -141,11 +141,10 @@ class Analyser:
         return self._read(tree, self.expression(base), key.value)
 
     def _read(self, tree: ast.AST, base: n.Node, column: str) -> n.Node:
-        if isinstance(base, n.RowVar):
-            if base.columns and column not in base.columns:
-                raise self.error(
-                    tree, f"the rows of {base.text} have no column {column!r}.", suggest(column, base.columns)
-                )
+        if isinstance(base, n.RowVar) or (isinstance(base, n.ColumnRead) and base.type == "dict"):
+            known = base.columns if isinstance(base, n.RowVar) else self._spec(base).columns
+            if known and column not in known:
+                raise self.error(tree, f"{base.text} has no column {column!r}.", suggest(column, known))
             return n.RowField(type="any", row=base, column=column)
         if not isinstance(base, n.Var | n.Lookup):
             raise self.error(
@@ -159,6 +158,9 @@ class Analyser:
                 tree, f"a {base.kind} has no column {column!r}.", suggest(column, self._columns(base.kind))
             )
         return n.ColumnRead(type=spec.type, unit=spec.unit, subject=base, kind=base.kind, column=column)
+
+    def _spec(self, read: n.ColumnRead) -> ColumnSpec:
+        return self.schema.kinds[read.kind][read.column]
 
     def _columns(self, kind: str) -> Mapping[str, ColumnSpec]:
         return self.schema.kinds[kind]

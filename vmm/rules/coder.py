@@ -181,7 +181,9 @@ class Coder:
         return self.let(f"None if {tests}{read_s.code} != {read_s.code} else {now} - {read_s.code}", True)
 
     def _rowfield(self, node: n.RowField) -> Atom:
-        return self.let(f"cell({self._rows[node.row.name]}, {node.column!r})", True)
+        row = node.row
+        code = self._rows[row.name] if isinstance(row, n.RowVar) else self.value(row).code
+        return self.let(f"cell({code}, {node.column!r})", True)
 
     def _not(self, node: n.Not) -> Atom:
         operand = self.truth(node.operand)

@@ -81,7 +81,7 @@ class Explainer:
         note = ""
         if isinstance(node, n.Aggregate):
             below, note = self._members(node, scope, value)
-        elif not isinstance(node, n.ColumnRead | n.Const | n.RowField):
+        elif not isinstance(node, n.ColumnRead | n.Const):
             below = tuple(self.tree(child, scope) for child in self._inner(node))
         is_condition = node.type == "bool"
         return ExplainNode(
@@ -97,7 +97,7 @@ class Explainer:
 
     def _inner(self, node: n.Node) -> Iterator[n.Node]:
         for child in n.children(node):
-            if not isinstance(child, n.Const | n.Var | n.Lookup):
+            if not isinstance(child, n.Const | n.Var | n.RowVar | n.Lookup):
                 yield child
 
     def _age(self, node: n.Node, scope: Scope) -> float | None:

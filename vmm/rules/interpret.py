@@ -48,7 +48,8 @@ class Interpreter:
             case n.ColumnRead():
                 return self.column(node, scope)
             case n.RowField(row=row, column=column):
-                return cell(scope[row.name], column)
+                found = scope[row.name] if isinstance(row, n.RowVar) else self.column(row, scope)
+                return cell(found, column)
             case n.Var(name=name):
                 return scope[name]
             case n.Lookup(kind=kind):

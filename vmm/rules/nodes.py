@@ -60,7 +60,9 @@ class ColumnRead(Node):
 
 @dataclass(frozen=True, slots=True)
 class RowField(Node):
-    row: RowVar
+    """A cell of a table's row, or of a property that is one row by itself (a dict)."""
+
+    row: RowVar | ColumnRead
     column: str
 
 

@@ -46,6 +46,8 @@ def condition(var: str) -> st.SearchStrategy[str]:
                 f"any(d.state == 'crash' for d in {var}.domains)",
                 f"count(d.mem > 2 for d in {var}.domains) >= 1",
                 f"len({var}.domains) > 1",
+                f"{var}.facts.cpus > 2",
+                f"{var}.facts.kind == {var}.mode",
                 f"(1 if {var}.ok else 2) > 1",
                 f"0 < {var}.disks < 3",
             ]

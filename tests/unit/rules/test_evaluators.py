@@ -102,7 +102,7 @@ def check_python(text: str, rows: list[Any]) -> None:
     """On complete data the interpreter's result is Python's own."""
     world = make_world()
     defaults: dict[str, Any] = {"load": 0.5, "temp": 1.0, "fresh": 2.0, "ram_free": 3, "disks": 1}
-    defaults |= {"ok": True, "mode": "up", "domains": []}
+    defaults |= {"ok": True, "mode": "up", "domains": [], "facts": {"cpus": 3, "kind": "a"}}
     for kind, name, column, value in rows:
         if name not in world.table(kind):
             world.table(kind).add(name)
@@ -116,6 +116,9 @@ def check_python(text: str, rows: list[Any]) -> None:
         data = {}
         for name in table.names():
             values = {c: col.values[table.rows[name]] for c, col in table.columns.items()}
+            facts = {"cpus": 3, "kind": "a", **values["facts"]}
+            table.set(name, "facts", facts, 0.0)
+            values["facts"] = Subject(facts)
             if values["domains"]:
                 full = [{"state": "run", "mem": 0, **row} for row in values["domains"]]
                 table.set(name, "domains", full, 0.0)

@@ -114,7 +114,8 @@ MISTAKES = {
     "expr = { host.load is 1 }": "`is` is not part of the language.",
     "expr = { any(host.load) }": "any needs something to loop over.",
     "expr = { age(1) > 2 }": "age needs a column, not '1'.",
-    "expr = { any(d.stat == 'x' for d in host.domains) }": "have no column 'stat'. Did you mean 'state'?",
+    "expr = { any(d.stat == 'x' for d in host.domains) }": "d has no column 'stat'. Did you mean 'state'?",
+    "expr = { host.facts.cpsu > 1 }": "host.facts has no column 'cpsu'. Did you mean 'cpus'?",
     "expr = { host.mode.upper() == 'X' }": "has no method 'upper'.",
     "expr = { host }\ncmd = { sender.drain_host(host, 1) }": "sender.drain_host takes no 2. argument.",
     "expr = host.load > 1": "an expression stands in braces. Write { host.load > 1 }.",
@@ -237,6 +238,10 @@ UNKNOWN_CASES = [
     ("count(True for d in manager.hosts['b'].domains) >= 0", True),
     ("count(True for d in manager.hosts['b'].domains) < 100", None),
     ("len(manager.hosts['a'].domains) == 2", True),
+    ("manager.hosts['a'].facts.cpus >= 4 and manager.hosts['a'].facts['kind'] == 'kvm'", True),
+    ("manager.hosts['a'].facts.mem > 1", None),
+    ("manager.hosts['b'].facts.cpus > 1", None),
+    ("any(h.facts.cpus > 3 for h in manager.hosts.values())", True),
 ]
 
 
@@ -244,7 +249,12 @@ UNKNOWN_CASES = [
 def test_unknown_values(text: str, expected: bool | None) -> None:
     world = make_world()
     rows: dict[str, dict[str, Any]] = {
-        "a": {"load": 0.9, "ram_free": 5, "domains": [{"name": "x", "state": "crash"}, {"mem": 2}]},
+        "a": {
+            "facts": {"cpus": 4, "kind": "kvm"},
+            "load": 0.9,
+            "ram_free": 5,
+            "domains": [{"name": "x", "state": "crash"}, {"mem": 2}],
+        },
         "b": {"ram_free": 7},
         "c": {"load": 0.1},
     }

@@ -24,6 +24,7 @@ PROPERTIES = [
     spec("ok", "bool"),
     spec("mode", "str"),
     spec("domains", "table", ("name", "state", "mem")),
+    spec("facts", "dict", ("cpus", "mem", "kind")),
     spec("fresh", "float", max_age_s=30.0),
 ]
 SCHEMA: Schema = default_schema().with_properties(PROPERTIES)
@@ -69,6 +70,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "float": numbers,
     "int": integers,
     "bool": st.booleans(),
+    "dict": st.fixed_dictionaries({}, optional={"cpus": st.integers(0, 5), "kind": st.just("up")}),
     "str": st.sampled_from(["a", "b", "up", ""]),
     "table": st.lists(
         st.fixed_dictionaries(
