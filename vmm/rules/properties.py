@@ -96,6 +96,11 @@ KEYS: dict[str, str] = {
 }
 
 
+def type_name(returns: type) -> str:
+    """What a collector's return type is called in properties.ini."""
+    return _TYPE_NAMES.get(returns, "dict")
+
+
 def check_properties(
     text: str, file: str, collectors: Mapping[str, CollectorLike]
 ) -> tuple[dict[str, PropertySpec], list[Finding]]:
@@ -155,7 +160,7 @@ def _collector(
 def _spec(
     section: Section, values: dict[str, Any], collector: CollectorLike, findings: list[Finding]
 ) -> PropertySpec:
-    given = _TYPE_NAMES.get(collector.returns, "dict")
+    given = type_name(collector.returns)
     wanted = values.get("return_type", given)
     if wanted != given and (given, wanted) not in _FITS:
         line = section.items["return_type"].line
