@@ -130,3 +130,9 @@ def test_the_shipped_rules_check_and_are_laid_out() -> None:
     shipped = Path(__file__).parents[3] / "etc"
     assert run("check", shipped)[0] == 0
     assert run("fmt", "--check", *sorted(shipped.glob("*.ini"))) == (0, "")
+
+
+def test_the_shipped_rules_do_what_they_should() -> None:
+    here = Path(__file__)
+    code, said = run("test", "-c", here.parents[3] / "etc", here.with_name("shipped.ini"))
+    assert code == 0, said
