@@ -18,8 +18,9 @@ from vmm.policies.constraints import SLACK
 _PASSES = 3
 """Times that each guest is taken out and put back, at most, where other prices than fixed ones count."""
 _EFFORT = 10_000_000
-"""Numbers looked at while arrivals change places, at most; _CHANGES changes are made."""
-_CHANGES = 200
+"""Numbers looked at while arrivals change places, at most."""
+_CHANGES, _PER_CHANGE = 3, 8
+"""Changes of place, at most: so many, or one for so many arrivals. The first few gain nearly all."""
 _TIE = 1e-12
 """Scores that differ by no more are equal but for rounding: the first host is taken."""
 
@@ -101,9 +102,11 @@ def rearranged(filler: Filler, kinds: Ints, hosts: Ints) -> Ints:
     net = np.concatenate([none_a, amount], axis=1)[:, None, :] - amount[:, :, None]  # K x E x (N + E)
     more = np.concatenate([none_n, need], axis=1)[:, None, :] - need[:, :, None]
     fixed = np.where(p.reach, p.price, INF)[kinds]
+    shut = ~np.isfinite(fixed).all(axis=0)  # hosts that some arrival may not go to
+    fixed_matters = bool(np.ptp(fixed[:, ~shut], axis=1).any()) or bool(np.isfinite(fixed[:, shut]).any())
     hosts = hosts.copy()
     everywhere = np.arange(p.hosts)
-    for _ in range(min(_CHANGES, 1 + _EFFORT // max(net.size, 1))):
+    for _ in range(min(max(_CHANGES, units // _PER_CHANGE), 1 + _EFFORT // max(net.size, 1))):
         other = np.concatenate([everywhere, hosts])
         c, d = scale[:, hosts, None], scale[:, None, other]
         v = net * ((c * c + d * d - (c - d) ** 2 / n) / n)
@@ -113,11 +116,14 @@ def rearranged(filler: Filler, kinds: Ints, hosts: Ints) -> Ints:
         np.maximum(v, 0.0, out=v)
         np.sqrt(v, out=v)
         after: Floats = (p.weight @ v.reshape(len(v), -1)).reshape(v.shape[1:])
-        now = fixed[np.arange(units), hosts]
-        after += fixed[:, other] - now[:, None]
-        after[:, p.hosts :] += fixed[:, hosts].T - now
-        room = np.maximum(filler.room, 0.0) + SLACK
-        after[((more > room[:, hosts, None]) | (-more > room[:, None, other])).any(axis=0)] = INF
+        if fixed_matters:
+            now = fixed[np.arange(units), hosts]
+            after += fixed[:, other] - now[:, None]
+            after[:, p.hosts :] += fixed[:, hosts].T - now
+        else:
+            after[:, : p.hosts][:, shut] = INF
+        for row, room in zip(more, np.maximum(filler.room, 0.0) + SLACK, strict=True):
+            after[(row > room[hosts, None]) | (-row > room[other])] = INF
         i, j = divmod(int(after.argmin()), after.shape[1])
         if not after[i, j] < filler.deviation - 1e-12:
             break
