@@ -80,9 +80,10 @@ def open_live(folder: Path | None, etc: Path, at: int | None) -> Live:
 def apply(file: Path, reason: str, folder: Path | None, etc: Path) -> None:
     """Carry out the plan in FILE, step by step.
 
-    FILE is what `--out` or `-o json` wrote of a plan for the live cluster. Each step is checked again before it is asked for. When the cluster is not as the plan expects, nothing
-    more is done: exit status 1, and what remains is said. The hosts of an evacuation are held first: they
-    take no new guests until `vmm host undrain`.
+    FILE is what `--out` or `-o json` wrote of a plan for the live cluster. Each step is checked again before
+    it is asked for. When the cluster is not as the plan expects, nothing more is done: exit status 1, and
+    what remains is said. The hosts of an evacuation are held first: they take no new guests until
+    `vmm host undrain`.
     """
     from vmm.manager.carry import Carrier
     from vmm.manager.recovery import entries, recover
