@@ -18,7 +18,7 @@ from vmm.rules.analyse import analyse
 from vmm.rules.interpret import Interpreter
 from vmm.rules.programs import Total
 
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(FEW, max_examples=600)
 
 changes = st.lists(
@@ -172,6 +172,7 @@ test_conditions_per_subject_at_length = pytest.mark.slow(MANY(given_each(check_e
 test_what_python_says_at_length = pytest.mark.slow(MANY(given_python(check_python)))
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_a_kept_sum_does_not_drift(values: list[float], random: Any) -> None:
     world = make_world()

@@ -98,7 +98,7 @@ def play(world: World, rules: Engine, change: Any) -> list[Any]:
     return []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(before=steps, after=steps)
 def test_the_loaded_engine_goes_on_as_the_first_one(before: list[Any], after: list[Any]) -> None:
     world = make_world()
