@@ -1,4 +1,4 @@
-"""The parts of the documentation that are made from the code: between `<!-- generated: NAME -->` and `<!-- end -->`."""
+"""The parts of the documentation made from the code: between `<!-- generated: NAME -->` and `<!-- end -->`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PART = re.compile(r"(<!-- generated: (\w[\w-]*) -->\n)(.*?)(<!-- end -->)", re.
 
 
 def refreshed(text: str) -> str:
-    """The text with every generated part as the code has it now; parts of other names are others' business."""
+    """The text with every generated part as the code has it now; parts of other names stay as they are."""
     return _PART.sub(lambda m: f"{m[1]}{PARTS[m[2]]()}{m[4]}" if m[2] in PARTS else m[0], text)
 
 
