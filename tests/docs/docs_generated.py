@@ -1,4 +1,4 @@
-"""The parts of the documentation made from the code: between `<!-- generated: NAME -->` and `<!-- end -->`."""
+"""The parts of the docs made from the code: between `<!-- generated: NAME -->` and `<!-- end -->`."""
 
 from __future__ import annotations
 
