@@ -88,9 +88,10 @@ def indented_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def links(path: Path) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(prose(path).splitlines(), 1):
-        for match in _LINK.finditer(re.sub(r"`[^`]*`", "", line)):
-            yield number, match[1] or match[2]
+    """Line and target of each; the text of a link may run over lines."""
+    text = re.sub(r"`[^`\n]*`", "", prose(path))
+    for match in _LINK.finditer(text):
+        yield text.count("\n", 0, match.start()) + 1, match[1] or match[2]
 
 
 def anchors(path: Path) -> set[str]:

@@ -19,7 +19,16 @@ from docs_blocks import Block
 
 from vmm.cli.main import vmm
 
-_READ_ONLY = ("vmm status", "vmm rules explain", "vmm why", "vmm journal show", "tail", "grep", "vmm doctor")
+_READ_ONLY = (
+    "vmm status",
+    "vmm rules explain",
+    "vmm rules backtest",
+    "vmm why",
+    "vmm journal show",
+    "tail",
+    "grep",
+    "vmm doctor",
+)
 _PATIENCE_S = 60.0
 
 
@@ -103,6 +112,8 @@ def _parse(command: click.Command, name: str, words: list[str]) -> str:
         context = command.make_context(name, list(words), resilient_parsing=False)
     except click.exceptions.Exit:
         return ""  # --help, --version
+    except click.exceptions.NoArgsIsHelpError:
+        return "a subcommand is missing"
     except click.BadParameter as exc:
         return "" if "does not exist" in exc.format_message() else exc.format_message()
     except click.ClickException as exc:
@@ -203,7 +214,9 @@ def _session(leader: int) -> list[int]:
     return found
 
 
+_CHATTER = re.compile(r"bash: (line \d+: +\d+ \w+|cannot set terminal|no job control)|\[\d+\]")
+
+
 def _without_chatter(text: str) -> str:
     """Without what bash says of its jobs, and the line end that came before the mark."""
-    lines = [line for line in text.splitlines() if not re.match(r"^(bash: line \d+: +\d+ \w+|\[\d+\])", line)]
-    return "\n".join(lines).strip("\n")
+    return "\n".join(line for line in text.splitlines() if not _CHATTER.match(line)).strip("\n")

@@ -19,7 +19,7 @@ from vmm.rules.properties import PropertySpec
 from vmm.rules.trial import read_trials, run_trial
 
 SHIPPED = ROOT / "etc"
-KINDS = ("triggers", "properties", "profiles", "shares", "vmm", "policies", "ruletest")
+KINDS = ("triggers", "properties", "profiles", "shares", "vmm", "policies", "tests")
 
 
 def kind_of(block: Block) -> str:
@@ -30,7 +30,7 @@ def kind_of(block: Block) -> str:
     sections, _ = parse_ini(block.text, str(block))
     keys = {key for section in sections for key in section.items}
     names = {section.name for section in sections}
-    for kind, mark in (("triggers", "expr"), ("ruletest", "given"), ("properties", "command")):
+    for kind, mark in (("triggers", "expr"), ("tests", "given"), ("properties", "command")):
         if mark in keys:
             return kind
     if {"template", "vcpus"} <= keys:
@@ -107,7 +107,7 @@ def _check_policies(block: Block, _extra: str) -> list[Finding]:
     return []
 
 
-def _check_ruletest(block: Block, extra: str) -> list[object]:
+def _check_tests(block: Block, extra: str) -> list[object]:
     """Rule tests run against the rules of the same document, else the shipped ones."""
     mine = [b for b in blocks(ROOT / block.file) if b.language == "ini" and kind_of(b) == "triggers"]
     text = "\n".join(b.text for b in mine if "wrong" not in b.words)
@@ -125,5 +125,5 @@ _CHECKS: dict[str, Callable[[Block, str], list[Finding] | list[object]]] = {
     "shares": _check_shares,
     "vmm": _check_vmm,
     "policies": _check_policies,
-    "ruletest": _check_ruletest,
+    "tests": _check_tests,
 }
