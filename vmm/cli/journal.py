@@ -85,9 +85,9 @@ def replay(folder: Path, compare: bool) -> None:
 
     Prints the decision log; with --verify compares with what the Manager decided then (exit 1: differs).
     """
+    from vmm.api.replay import verify
     from vmm.decide.core import Core
     from vmm.decide.outputs import Note
-    from vmm.manager.replay import verify
 
     if compare:
         verdict = verify(folder)

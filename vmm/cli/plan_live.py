@@ -85,9 +85,9 @@ def apply(file: Path, reason: str, folder: Path | None, etc: Path) -> None:
     what remains is said. The hosts of an evacuation are held first: they take no new guests until
     `vmm host undrain`.
     """
-    from vmm.manager.carry import Carrier
+    from vmm.api.carry import Carrier
+    from vmm.api.wish import send_wish
     from vmm.manager.recovery import entries, recover
-    from vmm.manager.wish import send_wish
     from vmm.policies.apply import read_actions
     from vmm.policies.errors import BadFile
 

@@ -58,7 +58,7 @@ def explain(
 
     Works beside a running Manager and on any past moment of a journal.
     """
-    from vmm.decide.why import as_json, explain_rule
+    from vmm.api.why import as_json, explain_rule
     from vmm.manager.recovery import recover
 
     explanation, aftermath = explain_rule(recover(_place(folder, etc), at), name, subject)
@@ -80,7 +80,7 @@ def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
 
     Demand, failed creations, room on each host, and the rules about shares.
     """
-    from vmm.decide.why import why_share
+    from vmm.api.why import why_share
     from vmm.manager.recovery import recover
 
     for line in why_share(recover(_place(folder, etc), at), share):
@@ -102,7 +102,7 @@ def backtest(
 
     What they would have done on the recorded stream, beside what happened.
     """
-    from vmm.manager.backtest import backtest as run
+    from vmm.api.backtest import backtest as run
     from vmm.manager.recovery import recover
 
     place = _place(folder, etc)
@@ -148,9 +148,9 @@ def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
 
     They take effect as one event in the stream. On an error the old rules stay.
     """
+    from vmm.api.wish import send_wish
     from vmm.manager.manager import read_rules
     from vmm.manager.recovery import recover
-    from vmm.manager.wish import send_wish
     from vmm.rules.rule import diff
 
     settings = load_settings(etc)

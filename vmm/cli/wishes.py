@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from vmm.api.wish import send_wish
 from vmm.config import load_settings
-from vmm.manager.wish import send_wish
 
 _config = click.option(
     "-c",

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from decide_bench import PROFILES, Bench, shipped_files
 
+from vmm.api.carry import Carrier, PlanStopped
 from vmm.decide.core import Core
 from vmm.decide.events import Wished
 from vmm.decide.modelling import cluster_of
-from vmm.manager.carry import Carrier, PlanStopped
 from vmm.messages.structs import Intent
 from vmm.policies.evacuate import evacuate
 from vmm.policies.model import HostState

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from manager_site import wait_for
 
+from vmm.api.replay import verify
 from vmm.ini import FindingsError
 from vmm.manager.errors import SecondManager
 from vmm.manager.recovery import entries, recover
-from vmm.manager.replay import verify
 from vmm.messages import codec, keys
 from vmm.messages.bus import MANAGERS
 from vmm.messages.structs import Beat, Command, Envelope, Intent, Kind, Query

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from vmm.api.backtest import backtest
 from vmm.cli.main import vmm
 from vmm.decide.events import Entry, encode_event, tag_of
 from vmm.journal import Journal
-from vmm.manager.backtest import backtest
 from vmm.manager.recovery import recover
 from vmm.simulate import Faults, SimHost, SimJob, Simulation
 
