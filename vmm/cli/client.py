@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vmm.cli.exits import set_up_logging, stop_on_signals
+from vmm.cli.exits import LOG_LEVELS, set_up_logging, stop_on_signals
 
 _PATH = click.Path(path_type=Path)
 
@@ -29,7 +29,7 @@ _PATH = click.Path(path_type=Path)
     type=_PATH,
     help="domU only: vmm.name=, vmm.bus=, vmm.token= ... are read from here; options go first.",
 )
-@click.option("--log-level", default="info", show_default=True)
+@click.option("--log-level", default="info", show_default=True, type=click.Choice(LOG_LEVELS))
 def client(
     role: str,
     folder: Path | None,

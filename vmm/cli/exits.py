@@ -14,6 +14,8 @@ BAD_USAGE = 2
 FINDINGS = 3
 ALREADY_THERE = 4
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
 _BY_CODE = {"second-manager": ALREADY_THERE, "name-taken": ALREADY_THERE}
 
 

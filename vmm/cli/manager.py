@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vmm.cli.exits import set_up_logging, stop_on_signals
+from vmm.cli.exits import LOG_LEVELS, set_up_logging, stop_on_signals
 
 
 @click.command()
@@ -23,7 +23,7 @@ from vmm.cli.exits import set_up_logging, stop_on_signals
     "--journal", type=click.Path(path_type=Path), help="Folder of the journal, instead of [manager] journal."
 )
 @click.option("--observe", is_flag=True, help="Decide and log, send no command.")
-@click.option("--log-level", default="info", show_default=True)
+@click.option("--log-level", default="info", show_default=True, type=click.Choice(LOG_LEVELS))
 def manager(folder: Path, journal: Path | None, observe: bool, log_level: str) -> None:
     """Decide by the rules, and send commands.
 

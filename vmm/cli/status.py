@@ -11,20 +11,34 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
+from vmm.config import load_settings
 from vmm.durations import show_duration
 from vmm.manager.picture import Picture, picture_of
 from vmm.manager.recovery import recover
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "-c",
+    "--config",
+    "etc",
+    default="etc",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the configuration, which says where the journal is if FOLDER does not.",
+)
 @click.option("--at", type=int, help="As it was after this journal position (default: now).")
 @click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def status(folder: Path, at: int | None, form: str) -> None:
+def status(folder: Path | None, etc: Path, at: int | None, form: str) -> None:
     """Show hosts, guests, shares and clients.
 
-    As the journal in FOLDER says; works beside a running Manager and without one.
+    As the journal says: the one in FOLDER, else that of the configuration. Works beside a running Manager and
+    without one.
     """
+    if folder is None:
+        settings = load_settings(etc)
+        folder = settings.path(settings.manager.journal)
     picture = picture_of(recover(folder, at))
     if form == "json":
         click.echo(msgspec.json.encode(picture).decode())
