@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from docs_blocks import ROOT
 
 from vmm.cli.main import main
+from vmm.demo.parts import PROGRAM
 from vmm.messages.keys import init_keys
 
 
@@ -75,6 +77,18 @@ def test_findings_are_status_3(site: Path, capsys: pytest.CaptureFixture[str]) -
     (site / "etc/vmm.ini").write_text("[bus]\nport = 4803\n")
     status, text = run(capsys, "why groupA")
     assert (status, "vmm.ini:2" in text) == (3, True)
+
+
+def test_a_folder_in_use_is_one_line(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = run(capsys, "demo --plain --keep etc")
+    assert (status, text.count("\n")) == (1, 2)
+    assert "[demo-folder]" in text
+
+
+def test_a_clone_in_the_current_folder_is_not_the_package(tmp_path: Path) -> None:
+    (tmp_path / "vmm").mkdir()
+    done = subprocess.run([*PROGRAM, "--version"], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_port_in_use_is_one_line(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

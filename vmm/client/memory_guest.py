@@ -26,7 +26,13 @@ _STOP_S = 2.0
 def boot_process(folder: Path, spec: GuestSpec) -> Callable[[], None]:
     """Switch a guest on, with the host's folder of settings; returns what switches it off. Raises OSError."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "vmm.client.memory_guest", str(folder)],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "vmm.client.memory_guest",
+            str(folder),
+        ],  # a folder vmm/ here is not ours
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )

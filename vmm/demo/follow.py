@@ -61,7 +61,8 @@ class Follower:
     def stop(self) -> None:
         """Read what is there to the end, and no further."""
         self._stop.set()
-        self._thread.join(5.0)
+        if self._thread.is_alive():
+            self._thread.join(5.0)
 
     def take(self, entries: list[Entry]) -> Seen:
         """Feed some of the stream; what people should know of it."""

@@ -23,7 +23,8 @@ from vmm.demo.errors import PartFailed
 _PR_SET_PDEATHSIG = 1
 _TAIL_LINES = 12
 _POLL_S = 0.02
-PROGRAM = (sys.executable, "-m", "vmm.cli.main")
+PROGRAM = (sys.executable, "-P", "-m", "vmm.cli.main")
+"""-P: a folder `vmm` in the current one (a clone of the project) is not the package."""
 
 
 @dataclass(slots=True)
