@@ -158,7 +158,7 @@ def _logical_lines(
         numbers = [at]
         while i < len(lines) and _continues(value, lines[i]):
             extra = lines[i].strip()
-            if extra[:1] not in ("#", ";"):
+            if extra and extra[0] not in "#;":
                 value = f"{value}\n{extra}" if value else extra
                 numbers = [*numbers, i + 1] if value != extra else [i + 1]
             i += 1
