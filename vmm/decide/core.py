@@ -9,6 +9,7 @@ from vmm.decide.outputs import Output
 from vmm.decide.rulebook import Rules, check_rules, compile_rules
 from vmm.decide.state import State, restore, save
 from vmm.decide.step import decide
+from vmm.messages.structs import Intent
 from vmm.rules import Engine
 
 
@@ -28,7 +29,7 @@ class Core:
         self.state.world.advance(max(self.state.world.now_s, entry.time_s))
         if isinstance(event, Started):
             self._adopt(event.files, "the files at the start")
-        elif isinstance(event, Wished) and event.intent.name == "reload":
+        elif isinstance(event, Wished) and self._is_new_reload(event.intent):
             self._adopt(event.intent.args.get("files", {}), f"reload by {event.intent.who}")
         _, outputs = decide(self.state, entry, self.rules, self.engine, self.onlooker)
         return outputs
@@ -49,6 +50,9 @@ class Core:
         core._publish_schema()
         core.engine = Engine(core.rules.book, core.state.world, engine_state)
         return core
+
+    def _is_new_reload(self, intent: Intent) -> bool:
+        return intent.name == "reload" and intent.id not in self.state.wishes
 
     def _adopt(self, files: object, what: str) -> None:
         texts = files if isinstance(files, dict) else {}

@@ -40,6 +40,7 @@ class Saved(msgspec.Struct):
     batch_seen_s: float
     nodes_seen_s: float
     next_roll_call_s: float
+    wishes: list[str]
     batch_jobs: list[tuple[str, str, str, int, str]]
     unknown_queues: list[str]
     settings: dict[str, float]
@@ -73,6 +74,7 @@ class State:
     batch_seen_s: float = -1.0
     nodes_seen_s: float = -1.0
     next_roll_call_s: float = 0.0
+    wishes: list[str] = field(default_factory=list)
     batch_jobs: list[tuple[str, str, str, int, str]] = field(default_factory=list)
     unknown_queues: list[str] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)

@@ -13,11 +13,18 @@ from vmm.errors import Refused
 from vmm.messages.structs import Intent, Reason
 from vmm.rules import Engine
 
+WISHES_REMEMBERED = 1000
+"""A recorded message is good for nothing while its id is among so many last ones."""
+
 
 def grant(state: State, rules: Rules, engine: Engine, intent: Intent) -> None:
     """Carry the wish out, or note why not. A malformed wish disturbs nothing else."""
     why = state.reason(intent.who or "somebody", intent.reason or intent.name)
     try:
+        if intent.id in state.wishes:
+            raise Refused("this very wish was taken before: its message was played again.")
+        state.wishes.append(intent.id)
+        del state.wishes[:-WISHES_REMEMBERED]
         wish = WISHES.get(intent.name)
         if wish is None:
             raise Refused(f"there is no wish {intent.name!r}; known: {', '.join(sorted(WISHES))}.")

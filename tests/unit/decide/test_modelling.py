@@ -94,7 +94,7 @@ def test_why_a_guest_may_not_be_moved(bench: Bench) -> None:
 
     assert why() == ""
     other = "host1" if guest.host != "host1" else "host2"
-    sim.emit(Wished(Intent("1", "migrate_guest", {"guest": guest.name, "host": other}, "ann", "x")))
+    sim.emit(Wished(Intent("other-0", "migrate_guest", {"guest": guest.name, "host": other}, "ann", "x")))
     assert why() == f"it is on its way to {other}"
     assert cluster_of(sim.core.state, sim.core.rules).host_by_name[other].memory_own_mib == 1024
     sim.run(sim.now_s + 10)
@@ -135,7 +135,7 @@ def test_it_stops_when_a_guest_is_elsewhere(bench: Bench) -> None:
     plan = plan_away(sim, busy_host(sim))
     (action,) = plan.actions
     other = next(h for h in sim.hosts if h not in (action.source, action.target))
-    sim.emit(Wished(Intent("1", "migrate_guest", {"guest": action.guest, "host": other}, "ann", "x")))
+    sim.emit(Wished(Intent("other-1", "migrate_guest", {"guest": action.guest, "host": other}, "ann", "x")))
     sim.run(sim.now_s + 10)
     with pytest.raises(PlanStopped) as caught:
         carry_out(sim, plan)
@@ -150,7 +150,7 @@ def test_it_stops_when_the_manager_refuses(bench: Bench) -> None:
     (action,) = plan.actions
 
     def hold_the_target(_number: int) -> None:  # after the check, before the wish
-        sim.emit(Wished(Intent("1", "hold_host", {"host": action.target}, "ann", "x")))
+        sim.emit(Wished(Intent("other-2", "hold_host", {"host": action.target}, "ann", "x")))
 
     with pytest.raises(PlanStopped, match=r"was refused: .* it is in maintenance"):
         carry_out(sim, plan, before_wish=hold_the_target)

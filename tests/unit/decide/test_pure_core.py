@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from decide_bench import SETTINGS, shipped_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -144,6 +145,8 @@ def _entries(drawn: list[Any]) -> list[Entry]:
         if isinstance(event, float):
             now_s += event
             event = Ticked(Beat(now_s, "m", "j.1"))
+        elif isinstance(event, Wished) and position % 5:  # every fifth is an old message played again
+            event = Wished(msgspec.structs.replace(event.intent, id=str(position)))
         out.append(Entry(position, now_s, decode_event(encode_event(event))))
     return out
 

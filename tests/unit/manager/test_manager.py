@@ -110,6 +110,18 @@ def test_a_wish_pauses_and_a_strangers_wish_does_not(site) -> None:
     assert not site.told("mallory")
 
 
+def test_a_wish_that_is_played_again_is_refused(site) -> None:
+    site.manager()
+    anybody = site.client()
+    ours = keys.Signer.load(site.folder / "keys" / "manager.key")
+    kind, pause = codec.seal(Intent("1", "pause", {}, "ann", "x"), keys.MANAGER, ours)
+    _, resume = codec.seal(Intent("2", "resume", {}, "ann", "x"), keys.MANAGER, ours)
+    for body in (pause, resume, pause):
+        anybody.bus.multicast([MANAGERS], kind, body)
+    wait_for(lambda: site.told("was refused: this very wish was taken before"), "the refusal")
+    assert len([n for n in site.notes if "paused by ann" in n.text]) == 1
+
+
 def test_a_second_manager_refuses(site) -> None:
     site.manager()
     second = site.manager(start=False)
