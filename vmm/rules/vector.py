@@ -315,9 +315,9 @@ def reduce(fn: str, kept: Pair | None, element: Pair, table: Table, integer: boo
     if valid is not None or sure is not None:
         raise Fallback("unknown members")
     chosen = _both(live, inside)
-    numbers: Array = (
-        np.broadcast_to(value, (rows,)) if chosen is None else np.broadcast_to(value, (rows,))[chosen]
-    )
+    numbers: Array = np.broadcast_to(value, (rows,))
+    if chosen is not None:  # one value for all where the filter reads nothing of the rows
+        numbers = numbers[np.broadcast_to(chosen, (rows,))]
     if fn in ("sum", "mean"):
         return _total(fn, numbers, integer)
     if not len(numbers):

@@ -172,6 +172,16 @@ test_conditions_per_subject_at_length = pytest.mark.slow(MANY(given_each(check_e
 test_what_python_says_at_length = pytest.mark.slow(MANY(given_python(check_python)))
 
 
+@pytest.mark.parametrize("fn", ["min", "max", "sum", "mean"])
+@pytest.mark.parametrize("filter_", ["manager.now >= 0", "0 > manager.now"])
+@pytest.mark.parametrize("loads", [[], [1.0], [2.0, 3.0, 4.0]])
+def test_a_filter_that_reads_nothing_of_the_rows(fn: str, filter_: str, loads: list[float]) -> None:
+    text = f"{fn}(c.load for c in manager.clients.values() if {filter_}) > 3.5"
+    check_global_on_arrays(
+        text, [("set", "client", f"c{n}", "load", load) for n, load in enumerate(loads)], []
+    )
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_a_kept_sum_does_not_drift(values: list[float], random: Any) -> None:
