@@ -1,0 +1,30 @@
+"""Which test files are too long for `make unit`, which is run by habit; `make test` runs them all."""
+
+from __future__ import annotations
+
+import pytest
+
+LONG = {
+    "test_client_commands.py": "waits for time limits of commands",
+    "test_client_link.py": "waits for reconnects",
+    "test_demo_story.py": "simulates the demo's minute",
+    "test_journal_format.py": "flips every byte",
+    "test_journal_recovery.py": "cuts and flips every byte",
+    "test_live_plans.py": "records a run for each planner",
+    "test_manager.py": "a real Manager and daemon for each test",
+    "test_moving_guests.py": "many random streams",
+    "test_on_a_journal.py": "records runs",
+    "test_parts.py": "random orders on threads",
+    "test_plan_invariants.py": "many random clusters",
+    "test_plan_known.py": "exhaustive optima",
+    "test_plan_parts.py": "plans of larger clusters",
+    "test_pure_core.py": "many random streams",
+    "test_evaluators.py": "many random worlds",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in LONG:
+            item.add_marker(pytest.mark.slow(reason=LONG[item.path.name]))
