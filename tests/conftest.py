@@ -19,6 +19,12 @@ LONG = {
     "test_plan_known.py": "exhaustive optima",
     "test_plan_parts.py": "plans of larger clusters",
     "test_pure_core.py": "many random streams",
+    "test_plan_check.py": "rehearses many plans",
+    "test_record.py": "waits for synced disks",
+    "test_discovery.py": "installs a package with pip",
+    "test_spread_codec.py": "many random streams",
+    "test_spread_replay.py": "waits for a daemon's time limits",
+    "test_codec.py": "many random messages",
     "test_evaluators.py": "many random worlds",
 }
 
