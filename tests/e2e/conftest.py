@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -106,7 +107,9 @@ def make_site(bed: Testbed, tmp_path: Path, request: pytest.FixtureRequest) -> I
     made: list[Site] = []
 
     def make(**choices: object) -> Site:
-        label = f"{request.node.name.removeprefix('test_').partition('[')[0][:40]}-{len(made) + 1}"
+        name = request.node.name.removeprefix("test_")
+        variant = zlib.crc32(name.encode()) & 0xFFFF  # parametrized tests have logs of their own
+        label = f"{name.partition('[')[0][:35]}-{variant:04x}-{len(made) + 1}"
         site = Site(bed, tmp_path / f"site{len(made) + 1}", REPOSITORY, label, Choices(**choices))  # type: ignore[arg-type]
         made.append(site)
         return site
