@@ -91,7 +91,7 @@ class Link:
     """One connection, shared by threads. `run` hands it out and tells a lost one from a refused call."""
 
     def __init__(self, library: Any, uri: str) -> None:
-        self.library = library
+        self.binding = library
         self.uri = uri
         self._lock = threading.Lock()
         self._connection: Any = None
@@ -109,7 +109,7 @@ class Link:
             connection = self._connect(doing)
             try:
                 return work(connection)
-            except self.library.libvirtError as exc:
+            except self.binding.libvirtError as exc:
                 if not self.lost(connection, exc):
                     raise GuestFailed(
                         "libvirt", f"{doing}: {text_of(exc)}", next_step="see libvirtd's log on this host"
@@ -121,7 +121,7 @@ class Link:
 
     def lost(self, connection: Any, error: Any) -> bool:
         """Whether `error` says that the connection is gone, and nothing about the guest."""
-        library = self.library
+        library = self.binding
         if error.get_error_domain() in [getattr(library, name) for name in _LOST_DOMAINS]:
             return True
         if error.get_error_code() in [getattr(library, name) for name in _LOST_CODES]:
@@ -137,7 +137,7 @@ class Link:
             connection, self._connection = self._connection, None
             looping, self._looping = self._looping, False
         if connection is not None:
-            with contextlib.suppress(self.library.libvirtError):
+            with contextlib.suppress(self.binding.libvirtError):
                 connection.close()
         if looping:
             _EVENTS.stop()
@@ -149,10 +149,10 @@ class Link:
             if self._connection is not None:
                 return self._connection
             if not self._looping:
-                _EVENTS.start(self.library)
+                _EVENTS.start(self.binding)
                 self._looping = True
             if self._opening is None:
-                self._opening = _Opening(self.library, self.uri)
+                self._opening = _Opening(self.binding, self.uri)
             opening = self._opening
         if not opening.done.wait(OPEN_LIMIT_S):
             raise self._down(doing, f"no answer within {OPEN_LIMIT_S:g} s")
@@ -168,7 +168,7 @@ class Link:
         with self._lock:
             if self._connection is connection:
                 self._connection = None
-        with contextlib.suppress(self.library.libvirtError):
+        with contextlib.suppress(self.binding.libvirtError):
             connection.close()
 
     def _down(self, doing: str, why: str) -> HypervisorDown:

@@ -17,7 +17,6 @@ MakeSpec = Callable[..., GuestSpec]
 
 
 def open_libvirt(tmp_path: Path, images: Path, **settings: object) -> LibvirtHypervisor:
-    pytest.importorskip("libvirt")
     if not shutil.which("qemu-img"):
         pytest.skip("qemu-img is not installed")
     chosen = HypervisorSettings(uri=f"test://{NODE}", reserve_mib=512, **settings)  # type: ignore[arg-type]

@@ -51,7 +51,6 @@ def test_all_is_well(etc: Path) -> None:
 
 
 def test_what_is_wrong_is_named_with_the_next_step(etc: Path, tmp_path: Path) -> None:
-    pytest.importorskip("libvirt")
     write(
         etc,
         "1@127.0.0.1",
@@ -75,7 +74,6 @@ def test_only_what_the_role_needs(etc: Path, tmp_path: Path) -> None:
 
 
 def test_images_templates_and_left_over_disks(etc: Path, images: Path) -> None:
-    pytest.importorskip("libvirt")
     write(etc, "1@127.0.0.1", f"uri = test://{NODE}\nimages = {images}\nconsoles = {images}/logs")
     (images / "overlays").mkdir()
     (images / "overlays/groupa-7.qcow2").write_bytes(b"x")

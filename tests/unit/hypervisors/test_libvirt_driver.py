@@ -112,7 +112,6 @@ def test_settings_override_what_the_host_says(tmp_path: Path, images: Path) -> N
 
 
 def test_no_daemon(tmp_path: Path) -> None:
-    pytest.importorskip("libvirt")
     settings = HypervisorSettings(uri=f"qemu+unix:///system?socket={tmp_path}/none")
     host = LibvirtHypervisor(settings, tmp_path, tmp_path)
     for _ in range(2):

@@ -100,7 +100,6 @@ def wait_for(condition: Callable[[], object], limit_s: float = 30.0) -> None:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    pytest.importorskip("libvirt")
     if os.geteuid() or not shutil.which("libvirtd") or not shutil.which("qemu-system-x86_64"):
         pytest.skip("needs root, libvirtd and QEMU")
     made = Daemon(tmp_path_factory.mktemp("lv"))
