@@ -40,7 +40,7 @@ demo: .venv/.vmm-core   ## a cluster on this machine for 60 s (DEMO_S=seconds); 
 test: test-packages .venv/.vmm-test   ## everything: unit, process and end-to-end tests (installs what they need)
 	@scripts/run-tests.sh $(PYTEST_ARGS)
 
-unit: .venv/.vmm-test   ## the unit tests alone
+unit: test-packages .venv/.vmm-test   ## the unit tests alone
 	@$(BIN)/pytest -n 4 -m "not e2e and not slow and not processes" $(PYTEST_ARGS)
 
 e2e: test-packages .venv/.vmm-test   ## the end-to-end tests alone (root)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from vmm.config import HypervisorSettings
 from vmm.hypervisors.libvirt import LibvirtHypervisor
@@ -17,7 +14,5 @@ MakeSpec = Callable[..., GuestSpec]
 
 
 def open_libvirt(tmp_path: Path, images: Path, **settings: object) -> LibvirtHypervisor:
-    if not shutil.which("qemu-img"):
-        pytest.skip("qemu-img is not installed")
     chosen = HypervisorSettings(uri=f"test://{NODE}", reserve_mib=512, **settings)  # type: ignore[arg-type]
     return LibvirtHypervisor(chosen, images, tmp_path / "consoles", "host1")
