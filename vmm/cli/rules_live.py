@@ -148,7 +148,7 @@ def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
 
     They take effect as one event in the stream. On an error the old rules stay.
     """
-    from vmm.api.wish import send_wish
+    from vmm.cli.wishes import wish
     from vmm.manager.manager import read_rules
     from vmm.manager.recovery import recover
     from vmm.rules.rule import diff
@@ -163,5 +163,4 @@ def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
     click.echo(str(diff(present.rules.book, compile_rules(files).book)))
     if not yes:
         click.confirm("Apply?", abort=True)
-    wish = send_wish(settings, "reload", {"files": files}, reason)
-    click.echo(f"asked: reload (wish {wish}); the decision log says what became of it")
+    wish(etc, "reload", {"files": files}, reason, subject="the rule files", journal=folder)

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from vmm.api.wish import send_wish
 from vmm.config import load_settings
 
 _config = click.option(
@@ -23,9 +22,25 @@ _config = click.option(
 _reason = click.option("--reason", default="", help="Why; it stands in the reason trail.")
 
 
-def _wish(folder: Path, name: str, args: dict[str, Any], reason: str) -> None:
-    wish_id = send_wish(load_settings(folder), name, args, reason or name)
-    click.echo(f"asked: {name} {' '.join(str(v) for v in args.values())} (wish {wish_id})".replace("  ", " "))
+def wish(
+    etc: Path, name: str, args: dict[str, Any], reason: str, *, subject: str = "", journal: Path | None = None
+) -> None:
+    """Ask the Manager, and say what became of it. `subject` stands for arguments too long to print.
+
+    Raises Refused, NobodyThere, BusLost, ConfigError.
+    """
+    from vmm.api.wish import ask
+
+    settings = load_settings(etc)
+    place = journal or settings.path(settings.manager.journal)
+    granted = ask(settings, place, name, args, reason or name)
+    words = " ".join([name, subject or " ".join(str(v) for v in args.values())]).strip()
+    if not granted.known:
+        click.echo(f"asked: {words} (wish {granted.wish}); there is no journal here: see the Manager's log")
+        return
+    click.echo(f"granted: {words} (wish {granted.wish})")
+    for note in granted.notes:
+        click.echo(f"  {note.kind} {note.subject}: {note.text}")
 
 
 @click.command()
@@ -37,7 +52,7 @@ def pause(rule: str, reason: str, folder: Path) -> None:
 
     What is under way goes on.
     """
-    _wish(folder, "pause", {"rule": rule}, reason)
+    wish(folder, "pause", {"rule": rule}, reason)
 
 
 @click.command()
@@ -46,7 +61,7 @@ def pause(rule: str, reason: str, folder: Path) -> None:
 @_config
 def resume(rule: str, reason: str, folder: Path) -> None:
     """Let paused rules fire again."""
-    _wish(folder, "resume", {"rule": rule}, reason)
+    wish(folder, "resume", {"rule": rule}, reason)
 
 
 @click.group()
@@ -65,14 +80,14 @@ def share() -> None:
 
 
 def _command(
-    group: click.Group, name: str, wish: str, subject: str, text: str, **fixed: Any
+    group: click.Group, name: str, operation: str, subject: str, text: str, **fixed: Any
 ) -> Callable[..., None]:
     @group.command(name, help=text)
     @click.argument(subject)
     @_reason
     @_config
     def command(reason: str, folder: Path, **args: Any) -> None:
-        _wish(folder, wish, {**args, **fixed}, reason)
+        wish(folder, operation, {**args, **fixed}, reason)
 
     return command
 
@@ -98,7 +113,7 @@ _command(
 def migrate(guest: str, host: str, source: str, reason: str, folder: Path) -> None:
     """Move GUEST to HOST while it runs, jobs and all."""
     args = {"guest": guest, "host": host} | ({"source": source} if source else {})
-    _wish(folder, "migrate_guest", args, reason)
+    wish(folder, "migrate_guest", args, reason)
 
 
 _command(host, "hold", "hold_host", "host", "Maintenance: no new guests on HOST, present ones run on.")
