@@ -41,6 +41,8 @@ class Host(msgspec.Struct):
     seen_s: float = -1.0
     maintenance: bool = False
     guests_seen_s: float = -1.0
+    emptied: bool = False
+    """In maintenance, and its guests are to go as soon as they can."""
 
 
 class Guest(msgspec.Struct):

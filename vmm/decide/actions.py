@@ -136,13 +136,17 @@ def hold_host(state: State, rules: Rules, trail: list[Reason], host: str) -> Non
 
 
 def drain_host(state: State, rules: Rules, trail: list[Reason], host: str) -> None:
-    """Maintenance: nothing new is placed there, and its guests are retired."""
+    """Maintenance: nothing new is placed there, and its guests are retired, booting ones once they are up."""
     found = state.hosts.get(host)
     if found is None:
         raise Refused(f"there is no host {host!r}.")
-    found.maintenance = True
-    coming = [g.name for g in state.guests.values() if g.target == host]
-    more = f"; still on their way here: {', '.join(coming)}" if coming else ""
+    found.maintenance = found.emptied = True
+    coming = [
+        g.name
+        for g in state.guests.values()
+        if g.target == host or (g.host == host and g.state in ("creating", "booting"))
+    ]
+    more = f"; retired once they are here: {', '.join(coming)}" if coming else ""
     state.note("host", host, f"maintenance: no new guests, present ones are retired{more}", trail=trail)
     for guest in list(state.guests.values()):
         if guest.host == host and guest.state == "ready":

@@ -136,6 +136,10 @@ def _step_booting(state: State, guest: Guest) -> None:
 
 
 def _step_ready(state: State, guest: Guest) -> None:
+    host = state.hosts.get(guest.host)
+    if host is not None and host.emptied:  # it came up, or arrived, after the drain had begun
+        _drain(state, guest, f"{guest.host} is being drained")
+        return
     if guest.node_state in ("", "down") and state.nodes_seen_s > guest.node_seen_s:
         silent_s = state.now_s - max(guest.node_seen_s, guest.since_s)
         if silent_s >= state.settings.boot_deadline_s:
@@ -143,6 +147,11 @@ def _step_ready(state: State, guest: Guest) -> None:
 
 
 def _step_draining(state: State, guest: Guest) -> None:
+    if state.now_s >= guest.deadline_s:
+        limit_s = state.settings.drain_deadline_s
+        guest.deadline_s = state.now_s + limit_s
+        text = f"still draining, its job runs on; `vmm guest kill {guest.name}` would end both"
+        state.note("guest", guest.name, text, level="warning", trail=guest.trail)
     if guest.drained_s >= 0 and state.nodes_seen_s > guest.drained_s:
         # Only a look at the batch system that is younger than the drain counts.
         if guest.jobs == 0 and guest.node_state in ("drained", "", "down"):
@@ -157,6 +166,7 @@ def _step_draining(state: State, guest: Guest) -> None:
 def _drain(state: State, guest: Guest, why: str, *, level: str = "info") -> None:
     move(state, guest, "draining", why, level=level)
     guest.drained_s = -1.0
+    guest.deadline_s = state.now_s + state.settings.drain_deadline_s
     _act(state, guest)
 
 

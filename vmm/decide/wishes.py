@@ -63,7 +63,7 @@ def _end_maintenance(state: State, rules: Rules, engine: Engine, why: Reason, ho
     found = state.hosts.get(host)
     if found is None or not found.maintenance:
         raise Refused(f"host {host!r} is not in maintenance.")
-    found.maintenance = False
+    found.maintenance = found.emptied = False
     state.note("host", host, f"maintenance ended by {why.source}", trail=[why])
 
 
