@@ -82,6 +82,9 @@ class BatchSystem(Protocol):
     def resume(self, node: str) -> None:
         """Take a drain back."""
 
+    def down(self, node: str, reason: str) -> None:
+        """The node is known to be dead: its runs end now, their jobs wait again as the batch has it."""
+
     def delete(self, node: str) -> None:
         """Forget the node; a node that is not there is a success. A busy one: CommandFailed `node-busy`."""
 

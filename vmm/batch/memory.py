@@ -97,6 +97,10 @@ class MemoryBatch:
         with self._lock:
             self._advance().drain(node, reason)
 
+    def down(self, node: str, reason: str) -> None:
+        with self._lock:
+            self._advance().down(node, reason)
+
     def resume(self, node: str) -> None:
         with self._lock:
             self._advance().resume(node)

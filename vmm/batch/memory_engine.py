@@ -118,6 +118,11 @@ class Engine:
     def drain(self, name: str, reason: str) -> None:
         self._node(name).drain = reason
 
+    def down(self, name: str, reason: str) -> None:
+        """The node is said to be dead: as if its connection were gone."""
+        self._node(name).drain = reason
+        self.lose(name)
+
     def resume(self, name: str) -> None:
         self._node(name).drain = None
         self._assign()

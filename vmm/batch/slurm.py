@@ -48,8 +48,9 @@ class SlurmBatch:
         return parse_nodes(text, jobs)
 
     def drain(self, node: str, reason: str) -> None:
-        why = _BLANK.sub(" ", reason).strip()[:200] or "vmm"
-        self._change(node, "drain", "update", f"NodeName={_checked(node)}", "State=DRAIN", f"Reason={why}")
+        self._change(
+            node, "drain", "update", f"NodeName={_checked(node)}", "State=DRAIN", f"Reason={_why(reason)}"
+        )
 
     def resume(self, node: str) -> None:
         try:
@@ -58,6 +59,12 @@ class SlurmBatch:
             # Slurm refuses to resume a node that is not drained: that is what was wanted.
             if exc.code != _BAD_STATE or self._state(node) not in ("idle", "busy"):
                 raise
+
+    def down(self, node: str, reason: str) -> None:
+        """Slurm ends the runs there as NODE_FAIL and requeues their jobs, unless they forbid it."""
+        self._change(
+            node, "down", "update", f"NodeName={_checked(node)}", "State=DOWN", f"Reason={_why(reason)}"
+        )
 
     def delete(self, node: str) -> None:
         try:
@@ -139,6 +146,10 @@ def _checked(node: str) -> str:
     if not _NAME.fullmatch(node) or node.upper() == "ALL":
         raise NodeFailed("bad-node", f"{node!r} is not the name of one node.", next_step="name one node")
     return node
+
+
+def _why(reason: str) -> str:
+    return _BLANK.sub(" ", reason).strip()[:200] or "vmm"
 
 
 def _one_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -81,6 +81,18 @@ def test_drain_resume_delete() -> None:
     assert code_of(engine.resume, "a1") == "no-such-node"
 
 
+def test_a_node_said_to_be_dead_gives_its_jobs_back_and_can_be_deleted() -> None:
+    engine = Engine([work(1)])
+    engine.register("a1", ["A"], 1)
+    engine.advance(1.0)
+    engine.down("a1", "its host is dead")
+    engine.delete("a1")
+    assert states(engine) == {"1": "pending"}
+    engine.register("a1", ["A"], 1)
+    assert states(engine) == {"1": "running"}
+    assert code_of(engine.down, "a2", "x") == "no-such-node"
+
+
 def test_a_lost_node_loses_its_runs_and_no_job() -> None:
     engine = Engine([work(1), work(2), work(3), work(4, 5.0, queue="B")])
     engine.register("a1", ["A"], 2)

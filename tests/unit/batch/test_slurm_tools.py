@@ -76,18 +76,25 @@ def test_changes(tools: Tools, slurm: SlurmBatch) -> None:
     slurm.drain("vm1", "make room\nfor B  ")
     slurm.drain("vm1", "")
     slurm.resume("vm1")
+    slurm.down("vm1", "host h1 is dead")
     slurm.delete("vm1")
     assert tools.log() == [
         "scontrol update NodeName=vm1 State=DRAIN Reason=make room for B",
         "scontrol update NodeName=vm1 State=DRAIN Reason=vmm",
         "scontrol update NodeName=vm1 State=RESUME",
+        "scontrol update NodeName=vm1 State=DOWN Reason=host h1 is dead",
         "scontrol delete NodeName=vm1",
     ]
 
 
 @pytest.mark.parametrize("name", ["", "ALL", "all", "vm[1-3]", "vm1,vm2", "-x", "a b", "vm1 State=DOWN"])
 def test_only_one_node_at_a_time(tools: Tools, slurm: SlurmBatch, name: str) -> None:
-    for call in (lambda: slurm.drain(name, "x"), lambda: slurm.resume(name), lambda: slurm.delete(name)):
+    for call in (
+        lambda: slurm.drain(name, "x"),
+        lambda: slurm.resume(name),
+        lambda: slurm.delete(name),
+        lambda: slurm.down(name, "x"),
+    ):
         assert code_of(call) == "bad-node"
     assert not (tools.folder / "log").exists()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vmm.batch.interface import BatchSystem
+import contextlib
+
+from vmm.batch.interface import BatchSystem, NodeFailed
 from vmm.errors import CommandFailed
 from vmm.messages.structs import Value
 from vmm.plugins.hookspecs import CommandPlugin, Context, hookimpl
@@ -31,18 +33,23 @@ def resume_node(context: Context, node: str) -> Value:
     return {"node": node}
 
 
-def delete_node(context: Context, node: str) -> Value:
-    """Let the batch system forget the node."""
-    _batch(context).delete(node)
+def delete_node(context: Context, node: str, down: str = "") -> Value:
+    """Let the batch system forget the node; with `down` (why it is known to be dead), jobs and all."""
+    batch = _batch(context)
+    if down:
+        with contextlib.suppress(NodeFailed):  # it is gone already, or the deletion says what is wrong
+            batch.down(node, down)
+    batch.delete(node)
     return {"node": node}
 
 
 @hookimpl
 def vmm_commands() -> list[CommandPlugin]:
     named: dict[str, type] = {"node": str}
+    deleted: dict[str, type] = {"node": str, "down": str}
     drained: dict[str, type] = {"node": str, "reason": str}
     return [
         CommandPlugin("drain_node", drain_node, drained, _ROLES, _TIMEOUT_S, True, "Start no job on a node"),
         CommandPlugin("resume_node", resume_node, named, _ROLES, _TIMEOUT_S, True, "Take a drain back"),
-        CommandPlugin("delete_node", delete_node, named, _ROLES, _TIMEOUT_S, True, "Forget a node"),
+        CommandPlugin("delete_node", delete_node, deleted, _ROLES, _TIMEOUT_S, True, "Forget a node"),
     ]
