@@ -82,8 +82,12 @@ class Hypervisor(Protocol):
     def shutdown(self, name: str, grace_s: float) -> None:
         """Ask the guest to power off, wait up to `grace_s`; CommandFailed `still-running` if it stays."""
 
-    def destroy(self, name: str, grace_s: float = 0.0) -> None:
-        """Remove the guest with its overlay; with a grace, ask it to power off first."""
+    def destroy(self, name: str, grace_s: float = 0.0, keep_shared_disk: bool = False) -> None:
+        """Remove the guest with its overlay; with a grace, ask it to power off first.
+
+        `keep_shared_disk`: an old copy of a guest that runs elsewhere now. On storage shared by the hosts the
+        overlay is the other's, and stays.
+        """
 
     def migrate(self, name: str, target: str, uuid: str = "") -> None:
         """Move a running guest to the host `target`, without stopping it. Success when it is there already.

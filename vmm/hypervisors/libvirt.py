@@ -81,8 +81,9 @@ class LibvirtHypervisor:
     def shutdown(self, name: str, grace_s: float) -> None:
         self._link.run(f"shutting {name} down", lambda conn: self._shutdown(conn, name, grace_s))
 
-    def destroy(self, name: str, grace_s: float = 0.0) -> None:
-        self._link.run(f"destroying {name}", lambda conn: self._destroy(conn, name, grace_s))
+    def destroy(self, name: str, grace_s: float = 0.0, keep_shared_disk: bool = False) -> None:
+        keep = keep_shared_disk and self._settings.shared_storage
+        self._link.run(f"destroying {name}", lambda conn: self._destroy(conn, name, grace_s, keep))
 
     def migrate(self, name: str, target: str, uuid: str = "") -> None:
         self._link.run(f"moving {name} to {target}", lambda conn: self._migrate(conn, name, target, uuid))
@@ -209,14 +210,14 @@ class LibvirtHypervisor:
                 next_step="give it longer, see console_tail, or destroy it",
             )
 
-    def _destroy(self, conn: Any, name: str, grace_s: float) -> None:
+    def _destroy(self, conn: Any, name: str, grace_s: float, keep_disk: bool) -> None:
         domain = self._find(conn, check_name(name))
         if domain is not None:
             if not self._describe(domain).managed:
                 raise _not_managed(name)
             if grace_s > 0:
                 self._power_off(domain, grace_s)
-        self._remove(conn, name)
+        self._remove(conn, name, keep_disk)
         self._consoles.prune([d.name() for d in conn.listAllDomains(0)])
 
     def _migrate(self, conn: Any, name: str, target: str, uuid: str) -> None:
@@ -239,7 +240,7 @@ class LibvirtHypervisor:
         with contextlib.suppress(self._library.libvirtError, GuestFailed):
             self._remove(conn, name)
 
-    def _remove(self, conn: Any, name: str) -> None:
+    def _remove(self, conn: Any, name: str, keep_disk: bool = False) -> None:
         """Domain and overlay, as far as they are there."""
         domain = self._find(conn, name)
         if domain is not None:
@@ -248,7 +249,8 @@ class LibvirtHypervisor:
                 domain.destroy()
             with self._tolerate(library.VIR_ERR_NO_DOMAIN, library.VIR_ERR_OPERATION_INVALID):
                 self._undefine(domain)
-        self._overlays.remove(name)
+        if not keep_disk:
+            self._overlays.remove(name)
 
     def _undefine(self, domain: Any) -> None:
         library = self._library

@@ -143,8 +143,8 @@ class MemoryHypervisor:
                 )
         self._stop(guest, "off")
 
-    def destroy(self, name: str, grace_s: float = 0.0) -> None:
-        del grace_s  # a record stops at once
+    def destroy(self, name: str, grace_s: float = 0.0, keep_shared_disk: bool = False) -> None:
+        del grace_s, keep_shared_disk  # a record stops at once and has no disk
         check_name(name)
         with self._lock:
             self._require_up()

@@ -38,9 +38,12 @@ def create_guest(context: Context, guest: dict[str, Any]) -> Value:
     return {"name": spec.name, "uuid": spec.uuid}
 
 
-def destroy_guest(context: Context, name: str, grace_s: float = 0.0) -> Value:
-    """Remove the guest and its disk; with a grace, ask it to power off first."""
-    _hypervisor(context).destroy(name, grace_s)
+def destroy_guest(context: Context, name: str, grace_s: float = 0.0, keep_shared_disk: bool = False) -> Value:
+    """Remove the guest and its disk; with a grace, ask it to power off first.
+
+    `keep_shared_disk`: the guest runs on another host now, with a disk of the same name.
+    """
+    _hypervisor(context).destroy(name, grace_s, keep_shared_disk)
     return {"name": name}
 
 
@@ -71,13 +74,14 @@ def console_tail(context: Context, name: str, lines: int = 20) -> Value:
 def vmm_commands() -> list[CommandPlugin]:
     named: dict[str, type] = {"name": str}
     graced: dict[str, type] = {"name": str, "grace_s": float}
+    destroyed: dict[str, type] = {**graced, "keep_shared_disk": bool}
     # Every operation of a hypervisor bears being run twice, so these are all repeatable.
     return [
         CommandPlugin(
             "create_guest", create_guest, {"guest": dict}, _ROLES, 60.0, True, "Make and start a guest"
         ),
         CommandPlugin(
-            "destroy_guest", destroy_guest, graced, _ROLES, 60.0, True, "Remove a guest and its disk"
+            "destroy_guest", destroy_guest, destroyed, _ROLES, 60.0, True, "Remove a guest and its disk"
         ),
         CommandPlugin("start_guest", start_guest, named, _ROLES, 60.0, True, "Switch a guest on"),
         CommandPlugin(
