@@ -36,6 +36,7 @@ from vmm.manager.errors import SecondManager
 from vmm.manager.line import Line
 from vmm.manager.trust import Trust
 from vmm.messages.bus import MANAGERS, Bus, BusLost, Data, NameTaken, View, all_shards
+from vmm.messages.guest import life_of
 from vmm.messages.structs import Beat, Command, Hello, Intent, Message, Report, Result
 
 log = logging.getLogger("vmm.manager.listener")
@@ -236,7 +237,9 @@ def _as_event(sender: str, address: str, message: Message) -> Event | None:
         case Result():
             return Answered(sender, message)
         case Hello():
-            return Greeted(address, msgspec.structs.replace(message, token=""))
+            # Which life of a guest it speaks for is everybody's business, the rest of its token nobody's.
+            life = life_of(message.token)
+            return Greeted(address, msgspec.structs.replace(message, token=f"{life}." if life else ""))
         case Command():
             return Commanded(without_secrets(message))
         case Intent():

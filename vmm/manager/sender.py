@@ -39,7 +39,7 @@ class Sender:
         outbox: queue.SimpleQueue[Outgoing | None],
         *,
         shards: int,
-        token: Callable[[str], str],
+        token: Callable[[str, int], str],
         guest_bus: str,
     ) -> None:
         self._line, self._signer, self._outbox = line, signer, outbox
@@ -80,12 +80,13 @@ class Sender:
         guest = command.args.get("guest")
         if not isinstance(guest, dict):
             return command
+        words = guest.get("identity", {})
         identity = {
-            **guest.get("identity", {}),
+            **words,
             "bus": self._guest_bus,
             "shards": str(len(self._shards)),
             "manager_key": self._signer.public_key.hex(),
-            "token": self._token(str(guest.get("name"))),
+            "token": self._token(str(guest.get("name")), int(words.get("life", 0))),
         }
         args = {**command.args, "guest": {**guest, "identity": identity}}
         return msgspec.structs.replace(command, args=args)

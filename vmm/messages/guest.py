@@ -43,3 +43,9 @@ def spec_to_args(spec: GuestSpec) -> dict[str, object]:
     built = msgspec.to_builtins(spec)
     assert isinstance(built, dict)
     return built
+
+
+def life_of(token: str) -> int:
+    """Which life of a guest a token was given for: `2.9f...` its second restart; one without number: 0."""
+    number, dot, _ = token.partition(".")
+    return int(number) if dot and number.isdecimal() else 0

@@ -74,11 +74,12 @@ def load_enrol_secret(folder: Path) -> bytes:
     return _read_hex(folder / "enrol.secret", "the enrolment secret")
 
 
-def guest_token(secret: bytes, guest: str) -> str:
+def guest_token(secret: bytes, guest: str, life: int = 0) -> str:
     """The token with which a guest's first key is accepted. Derived (names are never used twice), so that
-    nothing is stored."""
-    digest = blake2b(guest.encode(), digest_size=16, key=secret, encoder=RawEncoder)
-    return bytes(digest).hex()
+    nothing is stored. A guest that is started anew elsewhere gets another one, which outranks the former."""
+    said = f"{guest}#{life}" if life else guest
+    digest = blake2b(said.encode(), digest_size=16, key=secret, encoder=RawEncoder)
+    return f"{life}.{bytes(digest).hex()}" if life else bytes(digest).hex()
 
 
 def init_keys(folder: Path, clients: Iterable[str] = ()) -> list[Path]:

@@ -73,6 +73,26 @@ def test_a_guest_enrols_once_with_its_token(site) -> None:
     assert len(joined) == 1
 
 
+def test_the_next_life_of_a_guest_outranks_its_former(site) -> None:
+    manager = site.manager()
+    secret = keys.load_enrol_secret(site.folder / "keys")
+    old, new = (
+        site.client(name, "domU", signer=keys.Signer.generate()) for name in ("groupa-1", "groupa-1n")
+    )
+    new.name = "groupa-1"
+    old.hello(token=keys.guest_token(secret, "groupa-1"))
+    wait_for(lambda: site.told("groupa-1: joined as domU"), "the guest")
+    new.hello(token=f"1.{'0' * 32}")
+    new.hello(token="1." + keys.guest_token(secret, "groupa-1"))
+    wait_for(lambda: manager.intake.refused == 2, "tokens that are not of that life")
+    new.hello(token=keys.guest_token(secret, "groupa-1", 1))
+    old.report(uptime=1.0)
+    old.hello(token=keys.guest_token(secret, "groupa-1"))
+    wait_for(lambda: manager.intake.refused == 4, "the former life")
+    kept = [e.event for e in entries(site.folder / "journal") if type(e.event).__name__ == "Greeted"]
+    assert [event.hello.token for event in kept] == ["", "1."], "its life is in the journal, its token is not"
+
+
 def test_refused_messages_are_counted_and_disturb_nothing(site) -> None:
     manager = site.manager()
     host = site.client()
