@@ -7,6 +7,7 @@ import pytest
 LONG = {
     "test_client_commands.py": "waits for time limits of commands",
     "test_client_link.py": "waits for reconnects",
+    "test_dead_hosts.py": "many random streams",
     "test_demo_story.py": "simulates the demo's minute",
     "test_journal_format.py": "flips every byte",
     "test_journal_recovery.py": "cuts and flips every byte",

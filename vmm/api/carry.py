@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from vmm.cluster.model import Guest
+from vmm.cluster.states import COMING
 from vmm.decide.core import Core
 from vmm.decide.events import Entry, Wished
 from vmm.decide.modelling import cluster_of
@@ -76,6 +78,8 @@ class Carrier:
         """Why it failed; empty when the step has happened."""
         if action.kind is Kind.MIGRATE:
             return self._migrate(action)
+        if action.kind is Kind.START and action.source:
+            return self._restart(action)
         if action.kind is Kind.POWER_OFF:
             host = self._core.state.hosts.get(action.source)
             if host is None or host.maintenance:
@@ -100,6 +104,31 @@ class Carrier:
         if guest is None:
             return f"guest {action.guest} is gone"
         if guest.host != action.target:
+            told = f" ({guest.trail[-1].reason})" if guest.trail else ""
+            return f"guest {action.guest} is {guest.state} on {guest.host}{told}"
+        return ""
+
+    def _restart(self, action: Action) -> str:
+        """Ask once its batch node is out of the way, and wait until it is ready on the other host."""
+        state = self._core.state
+        end_s = self._clock() + self._limit_s
+
+        def wait_while(holds: Callable[[Guest], bool]) -> Guest | None:
+            while (guest := state.guests.get(action.guest)) is not None and holds(guest):
+                if self._clock() >= end_s:
+                    break
+                self._wait()
+                self._look()
+            return guest
+
+        wait_while(lambda guest: guest.state == "lost" and guest.drained_s < 0)
+        args = {"guest": action.guest, "host": action.target, "source": action.source}
+        if why := self._ask("restart_guest", args):
+            return why
+        guest = wait_while(lambda guest: guest.state in COMING)
+        if guest is None:
+            return f"guest {action.guest} is gone: it could not be started"
+        if guest.state != "ready":
             told = f" ({guest.trail[-1].reason})" if guest.trail else ""
             return f"guest {action.guest} is {guest.state} on {guest.host}{told}"
         return ""

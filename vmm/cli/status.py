@@ -58,7 +58,7 @@ def render(picture: Picture) -> Group:
         _row(shares, s.name, s.queue, s.jobs_waiting, s.jobs_running, s.guests, s.guaranteed, trouble)
     hosts = _table("host", "state", "memory MiB", "free MiB", "cpus", "guests")
     for h in picture.hosts:
-        state = "maintenance" if h.maintenance else h.state
+        state = "maintenance" if h.maintenance and h.state != "dead" else h.state
         _row(hosts, h.name, state, h.memory_mib, h.memory_free_mib, h.cpus, ", ".join(h.guests))
     guests = _table("guest", "share", "host", "state", "since", "jobs", "why")
     for g in picture.guests:

@@ -66,12 +66,12 @@ def resume(rule: str, reason: str, folder: Path) -> None:
 
 @click.group()
 def guest() -> None:
-    """Retire, move or remove one guest."""
+    """Retire, move, restart or remove one guest."""
 
 
 @click.group()
 def host() -> None:
-    """Begin or end the maintenance of a host."""
+    """Maintenance of a host, its death and its return."""
 
 
 @click.group()
@@ -116,8 +116,43 @@ def migrate(guest: str, host: str, source: str, reason: str, folder: Path) -> No
     wish(folder, "migrate_guest", args, reason)
 
 
+@guest.command("restart")
+@click.argument("guest")
+@click.argument("host", required=False)
+@click.option("--from", "source", default="", help="Only if it was on this host.")
+@_reason
+@_config
+def restart(guest: str, host: str | None, source: str, reason: str, folder: Path) -> None:
+    """Start GUEST of a dead host anew, on HOST or where it fits best.
+
+    It is made from its template again, with its name and address. See `vmm host dead`.
+    """
+    args = {"guest": guest} | ({"host": host} if host else {}) | ({"source": source} if source else {})
+    wish(folder, "restart_guest", args, reason)
+
+
 _command(host, "hold", "hold_host", "host", "Maintenance: no new guests on HOST, present ones run on.")
 _command(host, "drain", "drain_host", "host", "Maintenance: no new guests on HOST, present ones retire.")
 _command(host, "undrain", "end_maintenance", "host", "End the maintenance of HOST.")
+
+
+@host.command("dead")
+@click.argument("host")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--reason", required=True, help="How you know; it stands in the reason trail.")
+@_config
+def dead(host: str, yes: bool, reason: str, folder: Path) -> None:
+    """Give your word that HOST is dead: its power is off, and stays off.
+
+    Its guests are lost: their jobs go back to the batch system, and `vmm plan recover` proposes where to
+    start them anew. If it lives after all, guests may run twice. Whatever still runs there when it comes
+    back is destroyed. Refused while it, or a guest on it, is heard.
+    """
+    if not yes:
+        click.confirm(f"Is {host} switched off, and does it stay so? Its guests are given up.", abort=True)
+    wish(folder, "fence_host", {"host": host}, reason)
+
+
+_command(host, "alive", "unfence_host", "host", "A dead HOST is back: let it take guests again.")
 _command(share, "grow", "create_guest", "share", "Create one guest for SHARE now.")
 _command(share, "retry", "retry_share", "share", "Try again after vmm gave up on SHARE.")

@@ -26,6 +26,8 @@ class Client(msgspec.Struct):
     public_key: bytes = b""
     seq: int = -1
     errors: dict[str, str] = {}
+    life: int = 0
+    """Of a guest's client: which of the guest's lives it is of."""
 
 
 class Host(msgspec.Struct):
@@ -43,6 +45,18 @@ class Host(msgspec.Struct):
     guests_seen_s: float = -1.0
     emptied: bool = False
     """In maintenance, and its guests are to go as soon as they can."""
+    fenced_s: float = -1.0
+    """Since when it is dead by an administrator's word; negative while it is not."""
+    fenced_why: str = ""
+    returned: bool = False
+    """Its client has come back since; it takes no guests until its old ones are gone and somebody says so."""
+    leftovers: dict[str, float] = {}
+    """Guests that may still be here and must not run here any more -> when to ask (again) for their end."""
+
+    @property
+    def dead(self) -> bool:
+        """By an administrator's word, and nothing was heard from it since."""
+        return self.fenced_s >= 0 and not self.returned
 
 
 class Guest(msgspec.Struct):
@@ -69,6 +83,10 @@ class Guest(msgspec.Struct):
     drained_s: float = -1.0
     target: str = ""
     """The host that it is being moved to; empty when it is not."""
+    life: int = 0
+    """How often it was started anew after the death of its host."""
+    former: str = ""
+    """The dead host that it is being restarted from, until the new host has started it."""
 
     @property
     def name(self) -> str:

@@ -40,25 +40,39 @@ GUEST = Machine(
         "creating": {
             "booting": "the host made and started it",
             "cleaning": "the host could not, or did not answer in time",
+            "lost": "its host is dead; or, a restart: the new host could not make it",
         },
         "booting": {
             "ready": "its client and its batch node are there",
             "draining": "not complete at the deadline, but its batch node is there",
             "cleaning": "nothing of it is there at the deadline, or it died",
+            "lost": "its host is dead",
         },
         "ready": {
             "draining": "a rule or a person retires it",
             "migrating": "a rule or a person moves it to another host",
             "cleaning": "it died",
+            "lost": "its host is dead",
         },
-        "migrating": {"ready": "it runs on the other host, or still on the first"},
+        "migrating": {
+            "ready": "it runs on the other host, or still on the first",
+            "lost": "its host is dead, and it has not arrived on the other",
+        },
         "draining": {
             "removing": "no job left and drained",
-            "cleaning": "it died",
+            "cleaning": "it died, or its host is dead",
             "ready": "the drain was taken back",
         },
-        "removing": {"stopping": "its batch node is deleted", "draining": "a job was still on it"},
-        "stopping": {"gone": "domain and overlay are removed"},
+        "removing": {
+            "stopping": "its batch node is deleted",
+            "draining": "a job was still on it",
+            "cleaning": "its host is dead",
+        },
+        "stopping": {"gone": "domain and overlay are removed", "cleaning": "its host is dead"},
+        "lost": {
+            "creating": "a person or a rule restarts it on another host",
+            "cleaning": "a person gives it up, or its host came back",
+        },
         "cleaning": {"gone": "batch node, domain and overlay are removed"},
         "gone": {},
     },
@@ -91,5 +105,6 @@ CLIENT = Machine(
 )
 
 ALIVE = ("creating", "booting", "ready", "migrating", "draining", "removing", "stopping", "cleaning")
+"""Takes room and counts for its share. A lost guest does neither: nothing of it runs, by somebody's word."""
 COMING = ("creating", "booting")
 LEAVING = ("draining", "removing", "stopping", "cleaning")

@@ -10,7 +10,7 @@ from typing import Any
 
 from vmm.cluster.model import Guest
 from vmm.cluster.profiles import Profile, Share
-from vmm.decide import commands, guests, migration, placement
+from vmm.decide import commands, fencing, guests, migration, placement
 from vmm.decide.outputs import Ask
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
@@ -88,9 +88,13 @@ def destroy_guest(
         raise Refused(
             f"guest {guest} is on its way from {found.host} to {found.target}; wait for its arrival."
         )
-    if found.state not in ("creating", "booting", "ready", "draining"):
+    if found.state not in ("creating", "booting", "ready", "draining", "lost"):
         raise Refused(f"guest {guest} is {found.state} already.")
-    if not even_if_busy and (found.jobs or found.node_state not in ("", "drained", "down")):
+    if (
+        not even_if_busy
+        and found.state != "lost"
+        and (found.jobs or found.node_state not in ("", "drained", "down"))
+    ):
         raise Refused(
             f"guest {guest} may have a job ({found.node_state}, {found.jobs} jobs); retire it, or say "
             "even_if_busy=True."
@@ -122,6 +126,13 @@ def migrate_guest(
     if why:
         raise Refused(f"host {host} cannot take {guest}: {why}.")
     migration.begin(state, found, host, trail[-1])
+
+
+def restart_guest(
+    state: State, rules: Rules, trail: list[Reason], guest: str, host: str | None = None, source: str = ""
+) -> None:
+    """Start a guest of a dead host on `host` or where it fits best; only if it was on `source`, when said."""
+    fencing.restart(state, rules, _guest(state, guest), host, source, trail)
 
 
 def hold_host(state: State, rules: Rules, trail: list[Reason], host: str) -> None:
@@ -173,6 +184,7 @@ OPERATIONS: dict[str, Callable[..., None]] = {
     "retire_guest": retire_guest,
     "destroy_guest": destroy_guest,
     "migrate_guest": migrate_guest,
+    "restart_guest": restart_guest,
     "hold_host": hold_host,
     "drain_host": drain_host,
     "run": run,

@@ -12,6 +12,7 @@ from vmm.decide.outputs import Ask
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
 from vmm.messages.bus import shard_of
+from vmm.messages.guest import life_of
 from vmm.messages.structs import Query
 
 ROLL_CALL_S = 5.0
@@ -21,6 +22,17 @@ ROLL_CALL_S = 5.0
 def greeted(state: State, event: Greeted) -> None:
     """A client's hello: known from here on, and given again what it may have missed."""
     hello, address = event.hello, event.address
+    guest = state.guests.get(hello.name) if hello.role == "domU" else None
+    life = life_of(hello.token)
+    if guest is not None and life != guest.life:
+        state.note(
+            "client",
+            hello.name,
+            f"the client of an old copy (life {life}, now {guest.life}) introduced itself from {address}; it "
+            "is ignored. Next: see that the host it ran on is really off.",
+            level="error",
+        )
+        return
     client = state.clients.get(hello.name)
     other = client is not None and client.address != address and client.session != hello.session
     if client is not None and client.state != "gone" and other:
@@ -41,10 +53,14 @@ def greeted(state: State, event: Greeted) -> None:
     if client.session != hello.session:
         client.seq = -1
     client.role, client.address, client.session = hello.role, address, hello.session
-    client.public_key, client.heard_s = hello.public_key, state.now_s
+    client.public_key, client.heard_s, client.life = hello.public_key, state.now_s, life
     facts.publish_client(state, client)
-    guest = state.guests.get(hello.name)
-    if guest is not None and hello.role == "domU":
+    host = state.hosts.get(hello.name) if hello.role == "dom0" else None
+    if host is not None and host.dead:
+        host.returned = True
+        text = f"it was dead and is back: no guests until `vmm host alive {host.name}`"
+        state.note("host", host.name, text, level="warning")
+    if guest is not None and guest.state != "lost":
         guest.joined = True
     commands.resend_all(state, hello.name)
 
@@ -98,6 +114,13 @@ def tick(state: State, rules: Rules) -> None:
         elif client.role == "domU" and client.state == "gone" and client.name not in state.guests:
             del state.clients[client.name]
             state.world.clients.remove(client.name)
+
+
+def declare_gone(state: State, client: Client, why: str) -> None:
+    """By somebody's word: it is not listened to until it introduces itself again."""
+    if client.state != "gone":
+        client.address = ""
+        _move(state, client, "gone", why)
 
 
 def _silent_after_s(state: State, rules: Rules, role: str) -> float:

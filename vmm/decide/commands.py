@@ -105,6 +105,23 @@ def withdraw(state: State, record: CommandRecord, why: str = "its rule fired ane
         state.note("command", record.id, f"{record.name} is withdrawn: {why}")
 
 
+def withdraw_all(state: State, to: str, why: str) -> list[CommandRecord]:
+    """Everything under way to a client that will not answer any more."""
+    open_ones = [r for r in state.commands.values() if r.to == to and r.state in ("issued", "sent")]
+    for record in open_ones:
+        withdraw(state, record, why)
+    return open_ones
+
+
+def asked(state: State, to: str, name: str, guest: str) -> bool:
+    """Is such a command about this guest under way?"""
+    return any(
+        record.to == to and record.name == name and record.args.get("name") == guest
+        for record in state.commands.values()
+        if record.state in ("issued", "sent")
+    )
+
+
 def under_way(state: State, rule: str, subject: str) -> int:
     """How many commands of this rule and subject are still unanswered."""
     return sum(

@@ -185,7 +185,7 @@ def _host_facts(state: State, host: Host) -> None:
     known = host.seen_s >= 0
     facts: dict[str, Value] = {
         "name": host.name,
-        "state": "maintenance" if up == "up" and host.maintenance else up,
+        "state": "dead" if host.dead else "maintenance" if up == "up" and host.maintenance else up,
         "memory_mib": host.memory_mib if known else None,
         "memory_free_mib": free.memory_mib if known else None,
         "vcpus": int(host.cpus * state.settings.vcpus_per_cpu) if known else None,

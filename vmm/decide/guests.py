@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vmm.cluster.model import CommandRecord, Guest, Promise, ShareLuck
 from vmm.cluster.states import GUEST
-from vmm.decide import commands, migration
+from vmm.decide import commands, fencing, migration
 from vmm.decide.state import State, extend_trail
 from vmm.messages.guest import GuestSpec, spec_to_args
 from vmm.messages.structs import Reason
@@ -31,7 +31,7 @@ def begin(state: State, spec: GuestSpec, host: str, trail: list[Reason]) -> Gues
     state.promises = _without_one(state.promises, spec.share, host)
     state.count("guests created")
     state.note("guest", guest.name, f"creating on {host} for share {spec.share}", trail=trail)
-    _command(state, guest, host, "create_guest", {"guest": spec_to_args(spec)})
+    command(state, guest, host, "create_guest", {"guest": spec_to_args(spec)})
     return guest
 
 
@@ -50,6 +50,7 @@ def destroy_now(state: State, guest: Guest, reason: Reason) -> None:
 
 def step(state: State, guest: Guest) -> None:
     """Move on by what is known now (reports, membership, time)."""
+    fencing.overtaken(state, guest)
     if guest.missing >= MISSING_REPORTS and guest.state in ("booting", "ready", "draining"):
         _clean(state, guest, "died", f"{guest.host} no longer has it running")
     elif guest.state == "booting":
@@ -58,10 +59,12 @@ def step(state: State, guest: Guest) -> None:
         _step_ready(state, guest)
     elif guest.state == "migrating":
         migration.step(state, guest)
+    elif guest.state == "lost":
+        fencing.step(state, guest)
     elif guest.state == "draining":
         _step_draining(state, guest)
     elif guest.state != "creating" and not guest.command and state.now_s >= guest.retry_s:
-        _act(state, guest)
+        act(state, guest)
 
 
 def on_result(state: State, guest: Guest, record: CommandRecord) -> None:
@@ -75,11 +78,16 @@ def on_result(state: State, guest: Guest, record: CommandRecord) -> None:
     if guest.state == "migrating":
         migration.on_result(state, guest, record)
         return
+    if guest.state == "lost":
+        fencing.on_result(state, guest, record)
+        return
     ok = record.state == "done"
     if guest.state == "creating":
         if ok:
-            guest.deadline_s = state.now_s + state.settings.boot_deadline_s
+            guest.deadline_s, guest.former = state.now_s + state.settings.boot_deadline_s, ""
             move(state, guest, "booting", f"{guest.host} started it")
+        elif guest.former and record.code not in migration.UNCLEAR:
+            fencing.failed_to_start(state, guest, f"[{record.code}] {record.message}")
         else:
             _clean(state, guest, f"[{record.code}] {record.message}", "it could not be made")
     elif guest.state == "draining":
@@ -88,17 +96,17 @@ def on_result(state: State, guest: Guest, record: CommandRecord) -> None:
             if record.code in NODE_GONE_CODES and guest.node_state == "":
                 _remove_node(state, guest, "it has no batch node")
         else:
-            _later(state, guest)
+            later(state, guest)
     elif guest.state == "removing":
         if ok or record.code in NODE_GONE_CODES:
             guest.node_state = ""
             move(state, guest, "stopping", "its batch node is deleted")
-            _act(state, guest)
+            act(state, guest)
         elif record.code == "node-busy":
             move(state, guest, "draining", "a job was still on it")
-            _later(state, guest)
+            later(state, guest)
         else:
-            _later(state, guest)
+            later(state, guest)
     elif guest.state in ("stopping", "cleaning"):
         _cleaned(state, guest, record)
 
@@ -141,6 +149,9 @@ def _step_ready(state: State, guest: Guest) -> None:
         _drain(state, guest, f"{guest.host} is being drained")
         return
     if guest.node_state in ("", "down") and state.nodes_seen_s > guest.node_seen_s:
+        client = state.clients.get(guest.host)
+        if client is None or client.state != "up":
+            return  # it may be the loss of its host: somebody has to look before anything is concluded
         silent_s = state.now_s - max(guest.node_seen_s, guest.since_s)
         if silent_s >= state.settings.boot_deadline_s:
             _drain(state, guest, "its batch node is gone or down", level="warning")
@@ -160,19 +171,19 @@ def _step_draining(state: State, guest: Guest) -> None:
         if guest.node_state in ("idle", "busy"):
             guest.drained_s = -1.0  # somebody resumed it by hand; drain again
     if guest.drained_s < 0 and not guest.command and state.now_s >= guest.retry_s:
-        _act(state, guest)
+        act(state, guest)
 
 
 def _drain(state: State, guest: Guest, why: str, *, level: str = "info") -> None:
     move(state, guest, "draining", why, level=level)
     guest.drained_s = -1.0
     guest.deadline_s = state.now_s + state.settings.drain_deadline_s
-    _act(state, guest)
+    act(state, guest)
 
 
 def _remove_node(state: State, guest: Guest, why: str) -> None:
     move(state, guest, "removing", why)
-    _act(state, guest)
+    act(state, guest)
 
 
 def _clean(state: State, guest: Guest, failure: str, why: str) -> None:
@@ -180,26 +191,42 @@ def _clean(state: State, guest: Guest, failure: str, why: str) -> None:
         _failed(state, guest, failure)
     text = f"{why}: {failure}" if failure else why
     move(state, guest, "cleaning", text, level="warning" if failure else "info")
-    _act(state, guest)
+    act(state, guest)
 
 
-def _act(state: State, guest: Guest) -> None:
+def act(state: State, guest: Guest) -> None:
     """Send the command that the present state is about."""
     batch = _batch_client(state)
+    host = state.hosts.get(guest.host)
     if not batch and guest.state in ("draining", "removing"):
         _skip_batch(state, guest)
     elif guest.state == "draining":
         reason = guest.trail[-1].reason[:60] if guest.trail else "vmm"
-        _command(state, guest, batch, "drain_node", {"node": guest.name, "reason": f"vmm: {reason}"})
+        command(state, guest, batch, "drain_node", {"node": guest.name, "reason": f"vmm: {reason}"})
     elif guest.state == "removing":
-        _command(state, guest, batch, "delete_node", {"node": guest.name})
+        command(state, guest, batch, "delete_node", {"node": guest.name})
     elif guest.state == "stopping":
         # One that never gave a sign of life does not hear the power button either.
         alive = guest.joined or guest.ever_ready or guest.node_seen_s >= 0
         grace_s = state.settings.shutdown_grace_s if alive else 0.0
-        _command(state, guest, guest.host, "destroy_guest", {"name": guest.name, "grace_s": grace_s})
+        command(state, guest, guest.host, "destroy_guest", {"name": guest.name, "grace_s": grace_s})
+    elif guest.state == "cleaning" and host is not None and host.dead:
+        if batch:
+            forget_node(state, guest)
+        else:
+            _gone(state, guest)
     elif guest.state == "cleaning":
-        _command(state, guest, guest.host, "destroy_guest", {"name": guest.name, "grace_s": 0.0})
+        command(state, guest, guest.host, "destroy_guest", {"name": guest.name, "grace_s": 0.0})
+
+
+def forget_node(state: State, guest: Guest) -> None:
+    """Its host is dead: the batch system is told that the node is, which frees its jobs, and to forget it."""
+    batch = _batch_client(state)
+    if batch:
+        args: dict[str, object] = {"node": guest.name, "down": f"vmm: host {guest.host} is dead"}
+        command(state, guest, batch, "delete_node", args)
+    else:
+        guest.drained_s, guest.node_state, guest.jobs = state.now_s, "", 0
 
 
 def _skip_batch(state: State, guest: Guest) -> None:
@@ -207,15 +234,15 @@ def _skip_batch(state: State, guest: Guest) -> None:
     if guest.state == "draining":
         move(state, guest, "removing", "there is no batch system")
     move(state, guest, "stopping", "there is no batch system")
-    _act(state, guest)
+    act(state, guest)
 
 
 def _cleaned(state: State, guest: Guest, record: CommandRecord) -> None:
     if record.state != "done" and record.code not in NODE_GONE_CODES:
-        _later(state, guest)
+        later(state, guest)
     elif guest.state == "cleaning" and record.name == "destroy_guest" and guest.node_state:
         # Its node is still listed: without its guest it can only be deleted.
-        _command(state, guest, _batch_client(state), "delete_node", {"node": guest.name})
+        command(state, guest, _batch_client(state), "delete_node", {"node": guest.name})
     else:
         _gone(state, guest)
 
@@ -286,12 +313,12 @@ def _tell_failure(state: State, guest: Guest) -> None:
     )
 
 
-def _later(state: State, guest: Guest) -> None:
+def later(state: State, guest: Guest) -> None:
     guest.tries += 1
     guest.retry_s = state.now_s + min(2.0 * 2 ** min(guest.tries - 1, 5), 60.0)
 
 
-def _command(state: State, guest: Guest, to: str, name: str, args: dict[str, object]) -> None:
+def command(state: State, guest: Guest, to: str, name: str, args: dict[str, object]) -> None:
     record = commands.issue(state, to, name, args, guest.trail, owner=guest.name)
     guest.command = record.id
 

@@ -7,7 +7,7 @@ on both hosts before it does anything. Where the source is silent, the reports o
 from __future__ import annotations
 
 from vmm.cluster.model import CommandRecord, Guest
-from vmm.decide import commands, guests
+from vmm.decide import commands, fencing, guests
 from vmm.decide.state import State, extend_trail
 from vmm.messages.structs import Reason
 
@@ -50,6 +50,8 @@ def on_result(state: State, guest: Guest, record: CommandRecord) -> None:
 
 def step(state: State, guest: Guest) -> None:
     """Without an answer: what the hosts report, or the same question again."""
+    if fencing.lost_on_its_way(state, guest):
+        return
     source = state.clients.get(guest.host)
     source_up = source is not None and source.state == "up"
     if guest.command and source_up:

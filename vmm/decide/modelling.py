@@ -1,7 +1,8 @@
 """The planners' view of the live cluster: hosts, guests, and why a guest may not be moved now.
 
 What vmm did not make, and what was promised to shares, is the host's own. A host that is silent, gone or in
-maintenance gives guests away and takes none: silence proves no death, so nobody is called offline here.
+maintenance gives guests away and takes none: silence proves no death, so only a host of which somebody said
+that it is dead is called offline. Its lost guests are what a recovery starts elsewhere.
 """
 
 from __future__ import annotations
@@ -30,9 +31,14 @@ def cluster_of(state: State, rules: Rules) -> Cluster:
     guests = [
         _guest(state, rules, guest)
         for guest in state.guests.values()
-        if guest.state in ALIVE and guest.host in known
+        if guest.host in known and _counts(state, guest)
     ]
     return Cluster(hosts, sorted(guests, key=lambda guest: guest.name))
+
+
+def _counts(state: State, guest: Guest) -> bool:
+    """What is on a dead host and not lost was leaving it, or may have left it."""
+    return guest.state == "lost" or (guest.state in ALIVE and not state.hosts[guest.host].dead)
 
 
 def demands_of(state: State) -> list[Demand]:
@@ -60,6 +66,8 @@ def why_immovable(state: State, rules: Rules, guest: Guest) -> str:
     """Why the guest cannot be moved to any other host now; empty when it can."""
     if guest.state == "migrating":
         return f"it is on its way to {guest.target}"
+    if guest.state == "lost":
+        return f"its host {guest.host} is dead"
     if guest.state != "ready":
         return f"it is {guest.state}"
     profile = rules.entitlements.profiles.get(guest.spec.profile)
@@ -89,7 +97,7 @@ def _host(state: State, host: Host) -> PlannedHost:
         memory_reserve_mib=float(host.reserved_mib),
         vcpus_own=float(vcpus),
         vcpu_ratio=state.settings.vcpus_per_cpu,
-        state=HostState.UP if takes else HostState.DRAINING,
+        state=HostState.UP if takes else HostState.OFFLINE if host.dead else HostState.DRAINING,
     )
 
 

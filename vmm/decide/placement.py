@@ -48,7 +48,7 @@ def refusal(state: State, host: Host, profile: Profile | GuestSpec, share: str) 
     """Why this host cannot take a guest of this profile (or this very guest) now; empty when it can."""
     client = state.clients.get(host.name)
     if client is None or client.state != "up":
-        return f"its client is {client.state if client else 'unknown'}"
+        return "it is dead" if host.dead else f"its client is {client.state if client else 'unknown'}"
     if host.maintenance:
         return "it is in maintenance"
     if host.seen_s < 0:

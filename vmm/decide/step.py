@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vmm.decide import clients, commands, facts, guests, wishes
+from vmm.decide import clients, commands, facts, fencing, guests, wishes
 from vmm.decide.events import (
     Answered,
     BusChanged,
@@ -68,6 +68,7 @@ def decide(
     if changed:
         for guest in list(state.guests.values()):
             guests.step(state, guest)
+        fencing.sweep(state)
         facts.refresh(state, rules)
     run_rules(state, rules, engine, onlooker)
     return state, state.take_outputs()

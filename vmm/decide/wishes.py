@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vmm.cluster.model import ShareLuck
-from vmm.decide import actions
+from vmm.decide import actions, fencing
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
 from vmm.errors import Refused
@@ -61,10 +61,21 @@ def _retry_share(state: State, rules: Rules, engine: Engine, why: Reason, share:
 
 def _end_maintenance(state: State, rules: Rules, engine: Engine, why: Reason, host: str) -> None:
     found = state.hosts.get(host)
+    if found is not None and found.fenced_s >= 0:
+        fencing.unfence(state, host, why)
+        return
     if found is None or not found.maintenance:
         raise Refused(f"host {host!r} is not in maintenance.")
     found.maintenance = found.emptied = False
     state.note("host", host, f"maintenance ended by {why.source}", trail=[why])
+
+
+def _fence_host(state: State, rules: Rules, engine: Engine, why: Reason, host: str) -> None:
+    fencing.fence(state, host, why)
+
+
+def _unfence_host(state: State, rules: Rules, engine: Engine, why: Reason, host: str) -> None:
+    fencing.unfence(state, host, why)
 
 
 def _operation(name: str) -> Callable[..., None]:
@@ -83,10 +94,12 @@ WISHES: dict[str, Callable[..., None]] = {
     "resume": _resume,
     "retry_share": _retry_share,
     "end_maintenance": _end_maintenance,
+    "fence_host": _fence_host,
+    "unfence_host": _unfence_host,
     "reload": _nothing,
     **{
         name: _operation(name)
         for name in ("create_guest", "make_room", "retire_guest", "destroy_guest", "drain_host")
     },
-    **{name: _operation(name) for name in ("migrate_guest", "hold_host")},
+    **{name: _operation(name) for name in ("migrate_guest", "restart_guest", "hold_host")},
 }

@@ -80,7 +80,7 @@ def picture_of(core: Core) -> Picture:
         hosts.append(
             HostRow(
                 host.name,
-                client.state if client else "gone",
+                "dead" if host.dead else client.state if client else "gone",
                 host.memory_mib,
                 placement.free_on(state, host).memory_mib,
                 host.cpus,
@@ -111,7 +111,7 @@ def picture_of(core: Core) -> Picture:
                 share.queue,
                 waiting.get(share.queue, 0),
                 running.get(share.queue, 0),
-                sum(1 for g in state.guests.values() if g.spec.share == name),
+                sum(1 for g in state.guests.values() if g.spec.share == name and g.state != "lost"),
                 share.guaranteed,
                 luck.failures if luck else 0,
                 bool(luck and luck.gave_up),

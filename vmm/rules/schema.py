@@ -103,9 +103,10 @@ def _columns(*specs: ColumnSpec) -> dict[str, ColumnSpec]:
 
 
 CLIENT_STATES = ("up", "silent", "gone")
-HOST_STATES = ("up", "silent", "maintenance", "gone")
+HOST_STATES = ("up", "silent", "maintenance", "gone", "dead")
 GUEST_STATES = (
-    "creating", "booting", "ready", "migrating", "draining", "removing", "stopping", "cleaning", "gone",
+    "creating", "booting", "ready", "migrating", "draining", "removing", "stopping", "cleaning",
+    "lost", "gone",
 )  # fmt: skip
 
 _C = ColumnSpec
@@ -190,6 +191,11 @@ _OPERATIONS = (
         "migrate_guest",
         (_P("guest", "guest"), _P("host", "host"), _P("source", "host", required=False)),
         description="Move the running guest, jobs and all, to the host; with source, only from there.",
+    ),
+    Operation(
+        "restart_guest",
+        (_P("guest", "guest"), _P("host", "host", required=False), _P("source", "host", required=False)),
+        description="Start the guest of a dead host anew, on the given host or where it fits best.",
     ),
     Operation(
         "hold_host",

@@ -215,7 +215,8 @@ class Executor:
                 if guest is not None and spec.template not in self.faults.broken_templates:
                     self.booting.append((self.hosts[to], guest))
             case "destroy_guest":
-                if self.hosts[to].guests.pop(args["name"], None) is not None:
+                gone = self.hosts[to].guests.pop(args["name"], None)
+                if gone is not None and not args.get("keep_shared_disk"):
                     self.batch.lose(args["name"])
             case "migrate_guest":
                 self._migrate(self.hosts[to], args)
@@ -226,6 +227,8 @@ class Executor:
             case "resume_node":
                 self.batch.resume(args["node"])
             case "delete_node":
+                if args.get("down"):
+                    self.batch.lose(args["node"])
                 self.batch.delete(args["node"])
             case _:
                 raise _failed("unknown-command", f"{to} knows no command {name}")

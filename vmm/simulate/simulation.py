@@ -81,6 +81,7 @@ class Simulation:
         self._done: dict[str, Result] = {}
         self._seq: dict[str, int] = {}
         self._addresses: dict[str, str] = {}
+        self._lives: dict[str, str] = {}
         self._sink = sink or self.entries.append
         self.manager_up = True
         self._lost: list[Event] = []
@@ -144,6 +145,28 @@ class Simulation:
                 self.batch.lose(name)
                 self._leave(name)
 
+    def kill_host(self, name: str) -> None:
+        """Its power fails: its client and guests are gone at once; nobody tells the batch system."""
+        host = self.hosts[name]
+        host.up = False
+        for guest in list(host.guests):
+            self._leave(guest)
+        host.guests.clear()
+        self._leave(name)
+
+    def cut_host(self, name: str) -> None:
+        """Its network fails: it is heard no more, and its guests run on."""
+        self.hosts[name].up = False
+        for gone in (*self.hosts[name].guests, name):
+            self._leave(gone)
+
+    def return_host(self, name: str) -> None:
+        """It is heard again, with whatever runs there."""
+        self.hosts[name].up = True
+        self._join(name)
+        for guest in self.hosts[name].guests.values():
+            self._join(guest.spec.name, life=guest.spec.identity.get("life", ""))
+
     def texts(self, level: str = "info") -> list[str]:
         """The decision log as `kind subject: text`, debug lines left out."""
         wanted = {"info": ("info", "warning", "error"), "warning": ("warning", "error"), "error": ("error",)}
@@ -176,7 +199,13 @@ class Simulation:
 
     def _greet(self, name: str) -> None:
         role = "dom0" if name in self.hosts else "batch" if name == BATCH_CLIENT else "domU"
-        self.emit(Greeted(self._addresses[name], Hello(name, role, 1, b"")))
+        life = self._lives.get(name, "")
+        session = 1 + int(life or 0)
+        self.emit(Greeted(self._addresses[name], Hello(name, role, session, b"", token=f"{life}.")))
+
+    def _join(self, name: str, *, life: str = "") -> None:
+        self._addresses[name], self._lives[name] = f"#{name}{life}#sim", life
+        self._greet(name)
 
     def _report(self, name: str) -> None:
         if name not in self._addresses:
@@ -237,8 +266,7 @@ class Simulation:
             return
         share = self.core.rules.entitlements.shares.get(guest.spec.share)
         self.batch.nodes[name] = SimNode(name, share.queue if share else guest.spec.share)
-        self._addresses[name] = f"#{name}#sim"
-        self._greet(name)
+        self._join(name, life=guest.spec.identity.get("life", ""))
 
     def _leave(self, name: str) -> None:
         address = self._addresses.pop(name, None)
