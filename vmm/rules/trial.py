@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,13 +36,15 @@ from vmm.rules.schema import KINDS, ColumnSpec
 
 KEYS = ("given", "expect", "rules", "description", "until")
 STATES = ("idle", "pending", "firing", "latched", "unknown")
-MAX_STEPS = 100_000
+MAX_STEPS = 1_000_000
+"""Moments of one test: beyond so many it fails, or is refused where a line alone asks for more."""
+
 _LINE = re.compile(r"(\S+?)(?:\s*\.\.\s*(\S+)\s+every\s+(\S+))?\s+(.*)")
 _ITEM = re.compile(r"\s*(\w+)\s*=\s*('(?:[^'])*'|\"(?:[^\"])*\"|\[.*\]|\{.*\}|[^,]*)(?:,|$)")
 _EXPECT = re.compile(r"(\S+)(?:\s+on\s+(\S+))?\s+(fires|is)(?:\s+(.*))?")
 _RUNNING = re.compile(r"running\s+(\S+)(?:\s+on\s+(\S+))?\s*=\s*(\d+)")
 
-Change = Callable[[World, Engine], None]
+Change = Callable[[World, Engine, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,10 @@ class Failure:
 def read_trials(text: str, file: str, book: RuleBook) -> tuple[list[Trial], list[Finding]]:
     """The tests of a file and what is wrong with it. Never raises on bad text."""
     sections, findings = parse_ini(text, file)
+    if not sections:
+        findings.append(
+            Finding(file, 1, "there is no test in this file.", "Write [what it shows], given, expect.")
+        )
     return [_Reader(section, book, findings).read() for section in sections], findings
 
 
@@ -97,28 +104,43 @@ def run_trial(trial: Trial, book: RuleBook) -> list[Failure]:
     engine = Engine(book, world)
     failures: list[Failure] = []
     todo = sorted(trial.given, key=lambda item: item[0])
-    moments = sorted({e.time_s for e in trial.expected} | {t for t, _, _ in todo} | {0.0, trial.until_s})
+    expected: dict[float, list[Expected]] = {}
+    for item in trial.expected:
+        expected.setdefault(item.time_s, []).append(item)
+    moments = sorted({*expected, *(t for t, _, _ in todo), 0.0, trial.until_s})
     end_s = max(moments)
-    steps = 0
+    steps = done = 0
     now_s: float | None = 0.0
-    while now_s is not None and now_s <= end_s and steps < MAX_STEPS:
+    while now_s is not None and now_s <= end_s:
+        if steps == MAX_STEPS:
+            failures.append(Failure(trial.file, trial.line, _unfinished(now_s, end_s)))
+            break
         steps += 1
         world.advance(now_s)
-        while todo and todo[0][0] <= now_s:
-            _, line, change = todo.pop(0)
+        while done < len(todo) and todo[done][0] <= now_s:
+            _, line, change = todo[done]
+            done += 1
             try:
-                change(world, engine)
+                change(world, engine, now_s)
             except VmmError as exc:
                 failures.append(Failure(trial.file, line, str(exc)))
         fired = [f for f in engine.step() if not trial.rules or f.rule in trial.rules]
-        failures += _compare(trial, engine, now_s, fired)
+        failures += _compare(trial, engine, now_s, expected.get(now_s, []), fired)
         now_s = _next(world, engine, moments, now_s)
     engine.close()
     return failures
 
 
+def _unfinished(now_s: float, end_s: float) -> str:
+    return (
+        f"not run to its end: {MAX_STEPS} evaluations took it to {show_duration(now_s)} of "
+        f"{show_duration(end_s)}. Test a shorter time, or a rule with longer ticks"
+    )
+
+
 def _next(world: World, engine: Engine, moments: list[float], now_s: float) -> float | None:
-    later = [m for m in moments if m > now_s][:1]
+    at = bisect_right(moments, now_s)
+    later = moments[at : at + 1]
     due_s, expiry_s = engine.next_due_s(), world.next_expiry_s()
     if due_s is not None and due_s > now_s:
         later.append(due_s)
@@ -127,11 +149,11 @@ def _next(world: World, engine: Engine, moments: list[float], now_s: float) -> f
     return min(later, default=None)
 
 
-def _compare(trial: Trial, engine: Engine, now_s: float, fired: list[Firing]) -> Iterator[Failure]:
+def _compare(
+    trial: Trial, engine: Engine, now_s: float, wanted: list[Expected], fired: list[Firing]
+) -> Iterator[Failure]:
     left = list(fired)
-    for expected in trial.expected:
-        if expected.time_s != now_s:
-            continue
+    for expected in wanted:
         if expected.state:
             yield from _compare_state(trial, engine, expected)
             continue
@@ -200,6 +222,8 @@ class _Reader:
                 for number, line in enumerate(item.value.split("\n")):
                     if line.strip():
                         self.line(key, line.strip(), item.line_of(number))
+        if not self.section.items.keys() & {"given", "expect", "until"}:
+            self.say(self.section.line, "nothing is given, nothing is expected.", "Write given and expect.")
         return self.trial
 
     def say(self, line: int, message: str, suggestion: str = "") -> None:
@@ -224,19 +248,30 @@ class _Reader:
         if match is None:
             self.say(line, f"{text!r} does not start with a time.", "Write 30s ...")
             return
-        start_s = self.duration(match[1], line)
-        times = [start_s]
-        if match[2]:
-            end_s, step_s = self.duration(match[2], line), self.duration(match[3], line)
-            count = int((end_s - start_s) // step_s) if step_s > 0 else 0
-            times = [start_s + n * step_s for n in range(min(count, MAX_STEPS) + 1)]
-        for time_s in times:
-            if key == "given":
-                change = self.change(match[4], line, time_s)
-                if change is not None:
-                    self.trial.given.append((time_s, line, change))
-            else:
+        times = self.times(match, line)
+        if key == "given":
+            change = self.change(match[4], line)
+            if change is not None:
+                self.trial.given += [(time_s, line, change) for time_s in times]
+        else:
+            for time_s in times:
                 self.expectation(match[4], line, time_s)
+
+    def times(self, match: re.Match[str], line: int) -> list[float]:
+        """The moments of a line, `A` or `A..B every C`."""
+        start_s = self.duration(match[1], line)
+        if not match[2]:
+            return [start_s]
+        end_s, step_s = self.duration(match[2], line), self.duration(match[3], line)
+        if step_s <= 0 or end_s < start_s:
+            self.say(line, f"{match[1]}..{match[2]} every {match[3]} is no time.", "Write 0s..1h every 30s.")
+            return []
+        count = int((end_s - start_s) // step_s) + 1
+        if count > MAX_STEPS:
+            text = f"{match[1]}..{match[2]} every {match[3]} is {count} times, more than {MAX_STEPS}."
+            self.say(line, text, "Write a shorter time or a longer step.")
+            return []
+        return [start_s + n * step_s for n in range(count)]
 
     def expectation(self, text: str, line: int, time_s: float) -> None:
         if text == "nothing fires":
@@ -261,25 +296,25 @@ class _Reader:
         call = call.removeprefix("sender.")
         self.trial.expected.append(Expected(time_s, line, rule, subject, call, state))
 
-    def change(self, text: str, line: int, time_s: float) -> Change | None:
+    def change(self, text: str, line: int) -> Change | None:
         running = _RUNNING.fullmatch(text)
         if running is not None:
             rule, subject, count = running[1], running[2], int(running[3])
-            return (lambda _w, e: e.set_running(rule, subject, count)) if self.rule(rule, line) else None
+            return (lambda _w, e, _t: e.set_running(rule, subject, count)) if self.rule(rule, line) else None
         words = text.split(None, 2)
         verb = words[0] if words else ""
         if verb in ("add", "remove") and len(words) == 3 and words[1] in KINDS:
             kind, name = words[1], words[2]
             if verb == "add":
-                return lambda w, _e: w.table(kind).add(name)
-            return lambda w, _e: w.table(kind).remove(name)
+                return lambda w, _e, _t: w.table(kind).add(name)
+            return lambda w, _e, _t: w.table(kind).remove(name)
         if verb not in KINDS or len(words) != 3:
             self.say(line, f"{text!r} is not a change.", f"Write `{'|'.join(KINDS)} NAME column = value`.")
             return None
         values = self.values(verb, words[2], line)
         kind, name = verb, words[1]
 
-        def apply(world: World, _engine: Engine) -> None:
+        def apply(world: World, _engine: Engine, time_s: float) -> None:
             table = world.table(kind)
             table.add(name)
             for column, value in values.items():

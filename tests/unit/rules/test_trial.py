@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from worlds import book
 
 from vmm.cli.rules import rules as command
+from vmm.rules import trial
 from vmm.rules.trial import read_trials, run_trial
 
 HOT = "[hot]\neach = host\nexpr = { host.load > 0.8 }\nfor = 10\ncmd = { sender.drain_host(host) }\n"
@@ -65,6 +66,10 @@ MISTAKES = {
     "expect =\n  1s hot fires": "'hot' needs `on SUBJECT`",
     "expect =\n  1s hot on h is burning": "'burning' is not a state",
     "rules = hot, cold": "t.ini:2: error: [t] there is no rule 'cold'",
+    "given =\n  0s..1h every 0 host h load = 1": "0s..1h every 0 is no time.",
+    "given =\n  1h..0s every 1s host h load = 1": "1h..0s every 1s is no time.",
+    "expect =\n  0s..1d every 0.01 hot on h is idle": "is 8640000 times, more than 1000000.",
+    "description = x": "t.ini:1: error: [t] nothing is given, nothing is expected.",
     "exptect = x": "a test has no key 'exptect'. Did you mean 'expect'?",
 }
 
@@ -73,6 +78,17 @@ MISTAKES = {
 def test_a_mistake_in_a_test_is_named(text: str) -> None:
     _, findings = read_trials(f"[t]\n{text}\n", "t.ini", book(HOT))
     assert MISTAKES[text] in str(findings[0])
+
+
+def test_a_test_that_is_not_run_to_its_end_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "MAX_STEPS", 100)
+    rules = book(HOT.replace("for = 10", "ticks = 1"))
+    tests, findings = read_trials("[t]\nexpect =\n  2d hot on h fires\n", "t.ini", rules)
+    assert not findings
+    assert [str(f) for f in run_trial(tests[0], rules)] == [
+        "t.ini:1: not run to its end: 100 evaluations took it to 1m40s of 2d. "
+        "Test a shorter time, or a rule with longer ticks"
+    ]
 
 
 @pytest.fixture
@@ -111,6 +127,9 @@ def test_test_runs_the_tests_of_a_file(etc: Path) -> None:
     assert f"FAILED [it drains] {etc}/tests.ini:1: at 10s hot on h1 fired" in said
     (etc / "tests.ini").write_text("[t]\nwhat = x\n")
     assert run("test", "-c", etc, etc / "tests.ini")[0] == 3
+    (etc / "tests.ini").write_text("# none yet\n")
+    code, said = run("test", "-c", etc, etc / "tests.ini")
+    assert (code, "tests.ini:1: error: there is no test in this file." in said) == (3, True)
 
 
 def test_fmt_checks_shows_and_writes(etc: Path) -> None:
