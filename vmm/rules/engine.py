@@ -229,7 +229,7 @@ class Engine:
         self._paused.pop("" if rule is None else self._runner(rule).rule.name, None)
         for runner in self._runners:
             if rule is None or runner.rule.name == rule:
-                runner.recheck.update(row for row, i in runner.instances.items() if i.armed)
+                runner.recheck.update(row for row, i in runner.instances.items() if i.armed or i.queued)
                 self._queue.add(runner.order)
 
     @property

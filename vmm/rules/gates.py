@@ -14,6 +14,8 @@ from vmm.rules.rule import Rule
 
 IDLE, PENDING, FIRING, LATCHED, UNKNOWN = "idle", "pending", "firing", "latched", "unknown"
 MAX_QUEUED = 10
+QUEUE_GATES = ("paused", "max_running", "arguments")
+"""What a queued firing still has to pass when its turn comes, beside the commands before it."""
 
 
 @dataclass(slots=True)
@@ -147,14 +149,42 @@ def gates(instance: Instance, rule: Rule, around: Around) -> list[Gate]:
         count, period_s = rule.limit.count, rule.limit.period_s
         recent = instance.firings[-count:]
         found.append(_timed("limit", recent[0] + period_s if len(recent) == count else None, now_s))
-    if rule.mode == "single":
-        found.append(Gate("mode", not instance.running, f"{instance.running} of its commands to end"))
+    found += _mode_gate(instance, rule)
     if rule.max_running is not None:
         is_open = around.running < rule.max_running
         found.append(Gate("max_running", is_open, f"{around.running} commands under way to end"))
     if around.arguments is not True:
         found.append(Gate("arguments", False, "the commands' arguments to be known"))
     return found
+
+
+def _mode_gate(instance: Instance, rule: Rule) -> list[Gate]:
+    """What `mode` makes of commands under way; `queued` may still take a firing in (see `enters`)."""
+    running, queued = instance.running, instance.queued
+    match rule.mode:
+        case "single":
+            return [Gate("mode", not running, f"{running} of its commands to end")]
+        case "queued":
+            texts = [f"{running} of its commands to end"] if running else []
+            if queued:
+                full = ", no more are kept" if queued == MAX_QUEUED else ""
+                texts.append(f"{queued} queued firings to start{full}")
+            return [Gate("mode", not texts, " and ".join(texts))]
+        case "restart":
+            return [Gate("mode", True, f"nothing; a firing replaces {running} of its commands")]
+    return []
+
+
+def enters(rule: Rule, found: list[Gate]) -> list[Gate]:
+    """The gates before a firing: a queued rule's commands under way let it into the queue."""
+    return [gate for gate in found if gate.name != "mode"] if rule.mode == "queued" else found
+
+
+def leaves_queue(instance: Instance, found: list[Gate]) -> bool:
+    """Whether the oldest queued firing may start now. It passed the other gates when it queued."""
+    if not instance.queued or instance.running:
+        return False
+    return all(gate.open for gate in found if gate.name in QUEUE_GATES)
 
 
 def _hold_gate(instance: Instance, rule: Rule, now_s: float) -> Gate:

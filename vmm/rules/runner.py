@@ -14,7 +14,9 @@ from vmm.rules.gates import (
     Gate,
     Instance,
     blocked_until,
+    enters,
     gates,
+    leaves_queue,
     note_firing,
     settle,
 )
@@ -200,15 +202,18 @@ class Runner:
             instance.armed = instance.truth
         condition = settle(instance, rule, raw, now_s, sample)
         instance.wake_s = None
-        firings = self._queued(row, instance, now_s) if instance.queued and not instance.running else []
-        may_fire = tick or rule.on_update_check
-        if condition and may_fire and (instance.armed or tick) and not firings:
+        firings: list[Firing] = []
+        may_fire = condition and (tick or (instance.armed and rule.on_update_check))
+        if instance.queued or may_fire:
             found = gates(instance, rule, self._around(row, over, now_s, paused))
-            is_open, wake_s = blocked_until(found)
-            if is_open:
-                firings = self._fire(row, instance, now_s)
-            elif instance.armed and rule.on_update_check:
-                instance.wake_s = wake_s
+            if leaves_queue(instance, found):
+                firings = self._queued(row, instance, now_s)
+            elif may_fire:
+                is_open, wake_s = blocked_until(enters(rule, found))
+                if is_open:
+                    firings = self._fire(row, instance, now_s)
+                elif instance.armed and rule.on_update_check:
+                    instance.wake_s = wake_s
         after = instance.state
         if after != before:
             transitions.append(Transition(rule.name, self.subject(row), before, after, now_s))
@@ -235,13 +240,15 @@ class Runner:
 
     def _fire(self, row: int, instance: Instance, now_s: float) -> list[Firing]:
         note_firing(instance, self.rule, now_s)
-        if self.rule.mode == "queued" and instance.running:
+        if self.rule.mode == "queued" and (instance.running or instance.queued):
             instance.queued = min(instance.queued + 1, MAX_QUEUED)
             return []
         return [self._firing(row, instance, now_s)]
 
     def _queued(self, row: int, instance: Instance, now_s: float) -> list[Firing]:
         instance.queued -= 1
+        self.recheck.add(row)  # the next one may follow at once if this one sets nothing off
+        self.enqueue()
         return [self._firing(row, instance, now_s)]
 
     def _firing(self, row: int, instance: Instance, now_s: float) -> Firing:

@@ -59,7 +59,7 @@ KEYS: dict[str, str] = {
     "n_of": "Like `3 of 5`: the condition counts as true when it was true in 3 of the last 5 evaluations.",
     "on_unknown": "What a missing or too old value does: `hold` (default), `false` or `fire`.",
     "mode": "While commands of the last firing run (per subject): `single` (default) waits, `parallel` "
-    "fires all the same, `queued` fires when they have ended, `restart` replaces them.",
+    "fires all the same, `queued` fires when they have ended (at most 10 wait), `restart` replaces them.",
     "max_running": "Wait while so many commands of this rule run, all subjects together.",
     "enabled": "no: the rule is not evaluated.",
     "dry_run": "yes: the rule goes through all motions, but its commands are only reported.",

@@ -9,7 +9,7 @@ from vmm.durations import show_duration
 from vmm.ini import suggest
 from vmm.rules.errors import RuleError
 from vmm.rules.explain import Explainer, Explanation
-from vmm.rules.gates import IDLE, UNKNOWN, Gate, Instance, blocked_until, gates
+from vmm.rules.gates import IDLE, QUEUE_GATES, UNKNOWN, Gate, Instance, blocked_until, gates
 from vmm.rules.interpret import Interpreter
 from vmm.rules.runner import Runner
 
@@ -33,7 +33,8 @@ def explain_runner(runner: Runner, subject: str | None, world: World, paused: st
     if not rule.enabled:
         found.insert(0, Gate("enabled", False, "enabled = yes"))
     condition = interpreter.truth(rule.expr, scope)
-    can_fire_s = _earliest(runner, instance, found, condition, now_s)
+    counts = _counting(runner, instance, condition)
+    can_fire_s = _earliest(runner, instance, found, counts, now_s)
     return Explanation(
         rule.name,
         subject,
@@ -46,7 +47,7 @@ def explain_runner(runner: Runner, subject: str | None, world: World, paused: st
         can_fire_s,
         instance.last_s,
         runner.next_tick_s,
-        _verdict(runner, instance, found, condition, can_fire_s, now_s),
+        _verdict(runner, instance, found, condition, counts, can_fire_s, now_s) + _queue(instance, found),
     )
 
 
@@ -73,8 +74,14 @@ def _state(runner: Runner, instance: Instance, condition: bool | None) -> str:
     return instance.state
 
 
-def _true_now(runner: Runner, condition: bool | None) -> bool:
-    return condition is True or (condition is None and runner.rule.on_unknown == "fire")
+def _counting(runner: Runner, instance: Instance, condition: bool | None) -> bool | None:
+    """The condition as the rule takes it: after `on_unknown` (but None while held) and `n_of`."""
+    rule = runner.rule
+    if condition is None and rule.on_unknown == "hold":
+        return None
+    if rule.n_of is not None:
+        return instance.history.count(True) >= rule.n_of.n
+    return rule.on_unknown == "fire" if condition is None else condition
 
 
 def _earliest(
@@ -82,7 +89,7 @@ def _earliest(
 ) -> float | None:
     """The first moment at which it can fire if nothing but time passes."""
     rule = runner.rule
-    if rule.n_of is None and not _true_now(runner, condition):
+    if not condition:
         return None
     is_open, wake_s = blocked_until(found)
     if not is_open and wake_s is None:
@@ -103,24 +110,38 @@ def _verdict(
     instance: Instance,
     found: list[Gate],
     condition: bool | None,
+    counts: bool | None,
     can_fire_s: float | None,
     now_s: float,
 ) -> str:
     closed = [gate for gate in found if not gate.open]
     if not runner.rule.enabled:
         return "The rule is disabled."
-    if condition is False and not instance.latched:
-        return "The condition is false."
-    if condition is None and runner.rule.on_unknown == "hold":
+    if counts is None:
         return "The condition is unknown: everything stays as it is until it is known."
-    if condition is None and runner.rule.on_unknown == "false":
-        return "The condition is unknown, which counts as false."
+    n_of = runner.rule.n_of
+    if not counts and not instance.latched:
+        if n_of is None:
+            return f"The condition is {'false' if condition is False else 'unknown, which counts as false'}."
+        hits = instance.history.count(True)
+        return f"The condition was true in {hits} of the last {n_of.m} evaluations, not in {n_of.n}."
+    waits = runner.rule.ticks_s is not None or instance.armed or instance.latched
+    if instance.fired and can_fire_s is None and not waits:
+        return "It has fired, and will when the condition becomes true again."
     if closed:
         text = "Waits: " + "; ".join(f"{gate.name} for {gate.waits_for}" for gate in closed) + "."
-    elif instance.fired and can_fire_s is None:
-        text = "It has fired, and will when the condition becomes true again."
     else:
         text = "Nothing stands in the way."
     if can_fire_s is not None:
         text += f" Can fire in {show_duration(can_fire_s - now_s)}."
     return text
+
+
+def _queue(instance: Instance, found: list[Gate]) -> str:
+    """What `mode = queued` has in store, whatever the condition is now."""
+    if not instance.queued:
+        return ""
+    waits = [gate.waits_for for gate in found if gate.name in QUEUE_GATES and not gate.open]
+    if instance.running:
+        waits.insert(0, f"{instance.running} of its commands to end")
+    return f" {instance.queued} queued firings wait for {'; '.join(waits) or 'their turn'}."

@@ -76,6 +76,68 @@ def test_running_commands_are_a_gate() -> None:
     assert [g.name for g in rules.explain("hot", "a").gates if not g.open] == ["mode", "max_running"]
 
 
+def test_the_verdict_follows_what_the_rule_does() -> None:
+    world = make_world()
+    rules = engine(HOT + "n_of = 2 of 3\nticks = 1\n", world)
+    for second, load in enumerate((9.0, 9.0, 0.1, 0.1, 0.1), start=1):
+        fill(world, "host", {"a": {"load": load, "temp": 1.0}}, second - 0.5)
+        world.advance(float(second))
+        fired = rules.step()
+        explanation = rules.explain("hot", "a")
+        if second == 3:  # false now, but true in two of the last three evaluations
+            assert [f.time_s for f in fired] == [3.0]
+            assert (explanation.state, explanation.can_fire_s) == ("firing", 4.0)
+            assert explanation.verdict == "Nothing stands in the way. Can fire in 1s."
+    assert explanation.verdict == "The condition was true in 0 of the last 3 evaluations, not in 2."
+
+
+def test_a_rule_without_ticks_that_has_fired_waits_for_nothing_but_the_condition() -> None:
+    world = make_world()
+    rules = engine(HOT + "for = 10m\ncooldown = 1h\n", world)
+    fill(world, "host", {"a": {"load": 0.9, "temp": 1.0}})
+    rules.step()
+    world.advance(600.0)
+    assert len(rules.step()) == 1
+    world.advance(603.0)
+    verdict = rules.explain("hot", "a").verdict
+    assert verdict == "It has fired, and will when the condition becomes true again."
+
+
+def test_what_counts_as_false_is_said() -> None:
+    world = make_world()
+    rules = engine(HOT + "on_unknown = false\n", world)
+    fill(world, "host", {"a": {"temp": 1.0}})
+    rules.step()
+    assert rules.explain("hot", "a").verdict == "The condition is unknown, which counts as false."
+
+
+def test_the_queue_is_explained() -> None:
+    world = make_world()
+    rules = engine(HOT + "mode = queued\n", world)
+    rules.step()
+    for second, load in enumerate((0.9, 0.1, 0.9, 0.1, 0.9, 0.1)):
+        fill(world, "host", {"a": {"load": load, "temp": 1.0}}, float(second))
+        world.advance(float(second))
+        rules.step()
+        rules.set_running("hot", "a", 1)
+    explanation = rules.explain("hot", "a")
+    assert explanation.verdict == (
+        "The condition is false. 2 queued firings wait for 1 of its commands to end."
+    )
+    (gate,) = explanation.gates
+    waits = "1 of its commands to end and 2 queued firings to start"
+    assert (gate.name, gate.open, gate.waits_for) == ("mode", False, waits)
+    rules.pause(reason="quiet please")
+    rules.set_running("hot", "a", 0)
+    assert rules.step() == []
+    verdict = rules.explain("hot", "a").verdict
+    assert verdict == "The condition is false. 2 queued firings wait for resume (quiet please)."
+    rules.resume()
+    assert len(rules.step()) == 1
+    assert len(rules.step()) == 1, "the first set nothing off: the second follows"
+    assert rules.step() == []
+
+
 def test_the_earliest_moment_is_right() -> None:
     world = make_world()
     rules = engine(HOT + "for = 12\ncooldown = 21\nticks = 5\n", world)

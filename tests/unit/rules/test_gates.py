@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from worlds import book
+from worlds import book, fill, make_world
 
+from vmm.rules import Engine
 from vmm.rules.trial import read_trials, run_trial
 
 EDGE = "expr = { host.load > 0.8 }"
@@ -199,3 +200,74 @@ expect =
     trials, findings = read_trials(text, "t", rules)
     assert not findings
     assert not [str(f) for f in run_trial(trials[0], rules)]
+
+
+QUEUED = """[r]
+each = guest
+expr = { guest.idle }
+mode = queued
+cmd = { sender.drain_host(guest.host) }
+"""
+
+
+def test_a_queued_firing_waits_for_its_arguments() -> None:
+    rules = book(QUEUED)
+    text = """[t]
+given =
+    0s guest g idle = yes, host = h1
+    1s running r on g = 1
+    2s guest g idle = no
+    3s guest g idle = yes
+    4s guest g host = unknown
+    5s running r on g = 0
+    9s guest g host = h2
+expect =
+    0s r on g fires drain_host('h1')
+    9s r on g fires drain_host('h2')
+"""
+    trials, findings = read_trials(text, "t", rules)
+    assert not findings
+    assert not [str(f) for f in run_trial(trials[0], rules)]
+
+
+def test_a_queued_firing_waits_while_too_many_run() -> None:
+    rules = book(QUEUED + "max_running = 2\n")
+    text = """[t]
+given =
+    0s guest a host = h1, idle = yes
+    0s guest b host = h1, idle = no
+    1s running r on a = 1
+    2s guest a idle = no
+    3s guest a idle = yes
+    4s running r on b = 2
+    5s running r on a = 0
+    9s running r on b = 1
+expect =
+    0s r on a fires drain_host('h1')
+    9s r on a fires drain_host('h1')
+"""
+    trials, findings = read_trials(text, "t", rules)
+    assert not findings
+    assert not [str(f) for f in run_trial(trials[0], rules)]
+
+
+def test_a_pause_holds_queued_firings_also_across_a_restart() -> None:
+    rules = book(QUEUED)
+    world = make_world()
+    engine = Engine(rules, world)
+
+    def idle(value: bool) -> int:
+        fill(world, "guest", {"g": {"idle": value, "host": "h1"}})
+        return len(engine.step())
+
+    assert idle(True) == 1
+    engine.set_running("r", "g", 1)
+    assert idle(False) + idle(True) == 0
+    engine.pause("r", "users complain")
+    engine.set_running("r", "g", 0)
+    assert engine.step() == []
+    engine = Engine(rules, world, engine.dump_state())
+    assert engine.step() == []
+    engine.resume("r")
+    assert [str(f.calls[0]) for f in engine.step()] == ["drain_host('h1')"]
+    assert engine.step() == []
