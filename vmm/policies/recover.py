@@ -34,7 +34,7 @@ def recover(
 
     A guest whose disk is local to the dead host cannot be started elsewhere. With `keep_reserve`, those
     guests of lowest priority are left out that would take the room needed to survive the loss of one more
-    host; if that room is missing already, it does not hold anybody back.
+    host; if that room is missing already, or only one host is left, it does not hold anybody back.
     """
     dead = {h.name for h in cluster.hosts if h.state is HostState.OFFLINE}
     lost = [i for i, g in enumerate(cluster.guests) if g.host in dead]
@@ -101,7 +101,7 @@ def _after(cluster: Cluster, guests: Sequence[Guest], puts: Sequence[tuple[int, 
 
 def _within_reserve(cluster: Cluster, guests: Sequence[Guest], puts: Sequence[tuple[int, int]]) -> int:
     """How many of the placements, from the first, leave room for the loss of one more host."""
-    if not survives_loss(_after(cluster, guests, [])):
+    if sum(host.takes_guests for host in cluster.hosts) < 2 or not survives_loss(_after(cluster, guests, [])):
         return len(puts)
     low, high = 0, len(puts)
     while low < high:
