@@ -145,6 +145,12 @@ class Simulation:
                 self.batch.lose(name)
                 self._leave(name)
 
+    def add_host(self, host: SimHost) -> None:
+        """A new machine joins."""
+        self.hosts[host.name] = host
+        self._join(host.name)
+        self._every(self._report_s, partial(self._report, host.name), first_s=self.now_s + 0.1)
+
     def kill_host(self, name: str) -> None:
         """Its power fails: its client and guests are gone at once; nobody tells the batch system."""
         host = self.hosts[name]

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from decide_bench import PROFILES, Bench, shipped_files
+from decide_bench import PROFILES, SHARES, Bench, shipped_files
 
 from vmm.api.carry import Carrier, PlanStopped
 from vmm.decide.core import Core
@@ -16,7 +16,8 @@ from vmm.messages.structs import Intent
 from vmm.policies.evacuate import evacuate
 from vmm.policies.model import HostState
 from vmm.policies.plan import Action, Kind, Plan
-from vmm.simulate import Faults, SimGuest, SimJob, Simulation
+from vmm.policies.recover import recover
+from vmm.simulate import Faults, SimGuest, SimHost, SimJob, Simulation
 
 
 def three_hosts(bench: Bench, jobs: int = 2, **more: object) -> Simulation:
@@ -192,3 +193,64 @@ def test_an_emptied_host_is_held_and_a_person_told(bench: Bench) -> None:
     said = carry_out(sim, Plan("consolidate", "x", 0, 0, (Action(Kind.POWER_OFF, source=free),)))
     assert said[0] == f"host {free} is empty and takes no guests: it can be switched off"
     assert sim.core.state.hosts[free].maintenance
+
+
+def after_a_death(bench: Bench, **more: object) -> tuple[Simulation, str]:
+    """(the cluster, its dead host): ann has said so, and rules are paused."""
+    sim = three_hosts(bench, **more)  # type: ignore[arg-type]
+    host = busy_host(sim)
+    sim.emit(Wished(Intent("other-p", "pause", {}, "ann", "x")))
+    sim.kill_host(host)
+    sim.emit(Wished(Intent("other-d", "fence_host", {"host": host}, "ann", "power is off")))
+    return sim, host
+
+
+def plan_back(sim: Simulation) -> Plan:
+    return recover(cluster_of(sim.core.state, sim.core.rules), keep_reserve=False)
+
+
+def test_a_recovery_is_carried_out(bench: Bench) -> None:
+    sim, host = after_a_death(bench, jobs=3)
+    plan = plan_back(sim)
+    lost = {g.name for g in sim.core.state.guests.values() if g.host == host}
+    assert {a.guest for a in plan.actions} == lost
+    said = carry_out(sim, plan)
+    assert said[-1] == f"the plan is carried out: {len(lost)} steps"
+    assert all(guest.state == "ready" for guest in sim.core.state.guests.values())
+    assert all(guest.host != host for guest in sim.core.state.guests.values())
+    assert plan_back(sim).why_empty == f"no guest was on {host}"
+    with pytest.raises(PlanStopped, match="the plan expected"):
+        carry_out(sim, plan)
+
+
+def test_guests_of_the_share_of_higher_priority_come_first(bench: Bench) -> None:
+    shares = SHARES.replace("[groupB]", "priority = 1\n[groupB]\npriority = 7\n")
+    jobs = [SimJob("a", "groupA", 5.0, 400.0), SimJob("b", "groupB", 5.0, 400.0)]
+    sim = bench.make(jobs, guests_per_host=2, files=shipped_files() | {"shares.ini": shares})
+    assert sim.run_until(lambda: all(job.started_s is not None for job in jobs), 90)
+    spare = SimHost("host9", memory_mib=512 + 1024)
+    sim.emit(Wished(Intent("other-p", "pause", {}, "ann", "x")))
+    sim.add_host(spare)
+    sim.run(sim.now_s + 5)
+    sim.kill_host("host0")
+    sim.emit(Wished(Intent("other-d", "fence_host", {"host": "host0"}, "ann", "x")))
+    plan = plan_back(sim)
+    assert [a.guest.rpartition("-")[0] for a in plan.actions] == ["groupb"]
+    assert "MiB of memory free" in next(iter(plan.unplaced.values()))
+
+
+def test_a_recovery_stops_when_the_host_is_back(bench: Bench) -> None:
+    sim, host = after_a_death(bench, jobs=3)
+    plan = plan_back(sim)
+    sim.return_host(host)
+    sim.run(sim.now_s + 10)
+    with pytest.raises(PlanStopped, match="is gone"):
+        carry_out(sim, plan)
+
+
+def test_a_recovery_stops_at_a_host_that_cannot_make_the_guest(bench: Bench) -> None:
+    sim, host = after_a_death(bench, faults=Faults())
+    plan = plan_back(sim)
+    sim.faults.missing_templates.add("groupA.qcow2")
+    with pytest.raises(PlanStopped, match=f"is lost on {host} .*no-template"):
+        carry_out(sim, plan)
