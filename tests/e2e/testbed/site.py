@@ -152,6 +152,12 @@ class Site:
                 found[guest] = found.get(guest, 0) + count
         return found
 
+    def power_on(self, host: str) -> None:
+        """Boot a host again after a power cut; what runs on it then belongs to the machine, not to vmm."""
+        machine = self.bed.hosts[host]
+        machine.power_on()
+        self._machine_pids |= set(machine.pids())
+
     def new_processes(self) -> list[str]:
         """Programs in the testbed's machines that were not there when the test began."""
         found = []
