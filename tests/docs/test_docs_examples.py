@@ -22,6 +22,11 @@ from vmm.spread.daemon import EmbeddedDaemon
 # (file, language, first line) -> the test that covers the block instead of those below.
 ELSEWHERE = {
     ("docs/how-to/write-a-plugin.md", "ini", "# setup.cfg"): "tests/unit/plugins/test_discovery.py",
+    (
+        "docs/how-to/plan-your-own-objective.md",
+        "ini",
+        "# setup.cfg",
+    ): "tests/unit/policies/test_plan_own_objective.py",
     ("docs/how-to/rules-*.md", "ini", "*"): "tests/unit/rules/test_documents.py",
     ("docs/reference/triggers.md", "ini", "*"): "tests/unit/rules/test_documents.py",
     ("docs/reference/properties.md", "ini", "*"): "tests/unit/rules/test_documents.py",

@@ -166,9 +166,16 @@ def _keys(patient: Patient) -> Iterator[Check]:
 
 def _plugins(_patient: Patient) -> Iterator[Check]:
     found = load_plugins()
+    from vmm.policies.hooks import objectives  # needs NumPy
+
+    own = objectives(found)
     for problem in found.problems:
         yield Check("plugins", "note", problem, "correct or uninstall that package")
-    yield Check("plugins", "ok", f"{len(found.collectors)} collectors, {len(found.commands)} commands")
+    yield Check(
+        "plugins",
+        "ok",
+        f"{len(found.collectors)} collectors, {len(found.commands)} commands, {len(own)} objectives",
+    )
 
 
 def _daemon(patient: Patient) -> Iterator[Check]:

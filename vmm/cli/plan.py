@@ -12,6 +12,7 @@ import click
 
 from vmm.cli.plan_live import LIVE_OPTIONS, Live, open_live
 from vmm.cli.plan_live import apply as apply_live
+from vmm.plugins.manager import load_plugins
 from vmm.policies import apply as stepwise
 from vmm.policies.balance import Search
 from vmm.policies.balance import balance as plan_balance
@@ -22,8 +23,9 @@ from vmm.policies.evacuate import evacuate as plan_evacuate
 from vmm.policies.explain import explain
 from vmm.policies.ganeti import format_cluster, format_loads, parse_cluster, parse_loads
 from vmm.policies.generate import PATTERNS, Shape, generate
+from vmm.policies.hooks import objectives
 from vmm.policies.model import Cluster, Guest, HostState, Load
-from vmm.policies.objective import OBJECTIVES, STATIC, Objective
+from vmm.policies.objective import OBJECTIVES, Objective, without_load
 from vmm.policies.place import place as plan_place
 from vmm.policies.plan import Plan
 from vmm.policies.recover import recover as plan_recover
@@ -102,16 +104,27 @@ class _Problem:
         else:
             loads = parse_loads(_read(util), str(util)) if util else None
             self.cluster = parse_cluster(_read(data), str(data), loads)
-        self.policies: Policies = parse_policies(_read(policies), str(policies)) if policies else Policies()
+        extra = _plugin_objectives() if policies or (name and name not in OBJECTIVES) else {}
+        self.policies: Policies = (
+            parse_policies(_read(policies), str(policies), tuple(extra.values())) if policies else Policies()
+        )
         self.objective: Objective = self.policies.objective
-        if static and not policies:
-            self.objective = STATIC
+        if static:
+            self.objective = without_load(self.objective)
         if name is not None:
-            if name not in OBJECTIVES:
-                raise BadRequest(
-                    f"unknown objective {name!r}", next_step=f"use one of {', '.join(OBJECTIVES)}"
-                )
-            self.objective = OBJECTIVES[name]
+            known = {**OBJECTIVES, **extra}
+            if name not in known:
+                raise BadRequest(f"unknown objective {name!r}", next_step=f"use one of {', '.join(known)}")
+            self.objective = known[name]
+
+
+def _plugin_objectives() -> dict[str, Objective]:
+    """Those of installed plugins; what is wrong with a plugin goes to stderr."""
+    plugins = load_plugins()
+    found = objectives(plugins)
+    for problem in plugins.problems:
+        click.echo(problem, err=True)
+    return found
 
 
 def _print(plan: Plan, problem: _Problem, planning_s: float, reasons: bool | None, form: str) -> None:
@@ -159,14 +172,14 @@ plan.add_command(apply_live)
     "--swaps", is_flag=True, help="Search deeper, for exchanges of guests, until the budget is over."
 )
 @click.option("--budget-s", type=float, help="Time for --swaps, in s [default: 1].")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), help="[default: that of the policies, or 0]")
 @_output
 def balance(
     max_moves: int | None,
     min_gain: float | None,
     swaps: bool,
     budget_s: float | None,
-    seed: int,
+    seed: int | None,
     reasons: bool | None,
     form: str,
     **source: Any,
@@ -179,7 +192,7 @@ def balance(
         min_gain=asked.min_gain if min_gain is None else min_gain,
         swaps=swaps,
         budget_s=budget_s,
-        seed=seed or asked.seed,
+        seed=asked.seed if seed is None else seed,
         clock=time.monotonic,
     )
     made, took_s = _timed(
@@ -207,14 +220,15 @@ def evacuate(hosts: str, reasons: bool | None, form: str, **source: Any) -> None
 @click.option(
     "--spare", type=int, default=0, show_default=True, help="Keep so many hosts more than needed on."
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), help="[default: that of the policies, or 0]")
 @_output
-def consolidate(spare: int, seed: int, reasons: bool | None, form: str, **source: Any) -> None:
+def consolidate(spare: int, seed: int | None, reasons: bool | None, form: str, **source: Any) -> None:
     """Put all guests on as few hosts as possible, and switch the others off."""
     problem = _Problem(**source)
+    draws = problem.policies.search.seed if seed is None else seed
     made, took_s = _timed(
         lambda: plan_consolidate(
-            problem.cluster, problem.objective, spare=spare, seed=seed, limits=problem.policies.limits
+            problem.cluster, problem.objective, spare=spare, seed=draws, limits=problem.policies.limits
         )
     )
     _print(made, problem, took_s, reasons, form)

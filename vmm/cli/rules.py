@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from vmm.cli.exits import FAILED, FINDINGS
+from vmm.cli.plan_live import POLICIES_FILE
 from vmm.decide.catalogue import CATALOGUE, encode_catalogue
 from vmm.decide.rulebook import FILES, check_rules
 from vmm.errors import ConfigError
-from vmm.ini import Finding
-from vmm.plugins.manager import load_plugins
+from vmm.ini import Finding, FindingsError
+from vmm.plugins.manager import PluginSet, load_plugins
 from vmm.rules import RuleBook, check_properties, check_triggers, default_schema
 from vmm.rules.layout import format_ini
 from vmm.rules.trial import read_trials, run_trial
@@ -29,7 +30,7 @@ def rules() -> None:
 def check(folder: Path, quiet: bool) -> None:
     """Check the rule files in FOLDER.
 
-    Finds everything that can be known without running them.
+    Finds everything that can be known without running them. FOLDER/policies.ini is checked too.
 
     Exit status 0 when there is nothing to say, 3 when there are findings (warnings count).
     """
@@ -39,6 +40,7 @@ def check(folder: Path, quiet: bool) -> None:
         click.echo(problem, err=True)
     texts[CATALOGUE] = encode_catalogue(plugins.collectors)
     checked, findings = check_rules(texts, str(folder))
+    findings += _policy_findings(folder, plugins)
     _say(findings)
     if findings:
         raise click.exceptions.Exit(FINDINGS)
@@ -122,6 +124,25 @@ def _load_book(folder: Path) -> tuple[RuleBook | None, list[Finding]]:
     if any(f.severity == "error" for f in findings):
         return None, findings + found
     return book, findings + found
+
+
+def _policy_findings(folder: Path, plugins: PluginSet) -> list[Finding]:
+    """What is wrong with FOLDER's policies.ini, if there is one."""
+    text = _read(folder / POLICIES_FILE)
+    if not text:
+        return []
+    from vmm.policies.config import parse_policies  # these two need NumPy
+    from vmm.policies.hooks import objectives
+
+    known = len(plugins.problems)
+    extra = objectives(plugins)
+    for problem in plugins.problems[known:]:
+        click.echo(problem, err=True)
+    try:
+        parse_policies(text, str(folder / POLICIES_FILE), tuple(extra.values()))
+    except FindingsError as exc:
+        return exc.findings
+    return []
 
 
 def _say(findings: list[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""What a plugin can bring: collectors (they read properties) and commands (they act).
+"""What a plugin can bring: collectors (they read properties), commands (they act), objectives of planning.
 
 pluggy's project name is `vmm`. A third-party package registers under the entry point group `vmm`:
 
@@ -82,6 +82,10 @@ class Specs:
     @hookspec
     def vmm_commands(self) -> list[CommandPlugin]:  # type: ignore[empty-body]
         """Commands of this plugin."""
+
+    @hookspec
+    def vmm_objectives(self) -> list[Any]:  # type: ignore[empty-body]
+        """Objectives of planning (`vmm.policies.objective.Objective`), each with a name of its own."""
 
 
 AnyArgs = dict[str, Any]

@@ -42,6 +42,8 @@ class PluginSet:
     commands: dict[str, CommandPlugin] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
+    objectives: list[tuple[str, object]] = field(default_factory=list)
+    """Plugin's name and what its vmm_objectives() gave; `vmm.policies.hooks.objectives` checks them."""
 
     def for_role(self, role: str) -> PluginSet:
         """The collectors and commands that a client of this role has."""
@@ -50,6 +52,7 @@ class PluginSet:
             {name: c for name, c in self.commands.items() if role in c.roles},
             self.problems,
             self.origins,
+            self.objectives,
         )
 
 
@@ -90,22 +93,32 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str, found: P
             if impl.plugin is plugin:
                 brought += 1
                 _take(impl.function, hook, kind, name, found)
+    for impl in manager.hook.vmm_objectives.get_hookimpls():
+        if impl.plugin is plugin:
+            brought += 1
+            found.objectives.extend(
+                (name, item) for item in _given(impl.function, "vmm_objectives", name, found)
+            )
     if not brought:
         found.problems.append(
-            f"plugin {name}: has neither vmm_collectors nor vmm_commands, marked with @hookimpl of "
-            f"vmm.plugins.hookspecs."
+            f"plugin {name}: has none of vmm_collectors, vmm_commands and vmm_objectives, marked with "
+            f"@hookimpl of vmm.plugins.hookspecs."
         )
 
 
-def _take(function: Any, hook: str, kind: type, name: str, found: PluginSet) -> None:
+def _given(function: Any, hook: str, name: str, found: PluginSet) -> list[Any]:
+    """What a hook returns; nothing, and a problem, when it fails."""
     try:
-        brought = list(function())
+        return list(function())
     except Exception as exc:
         found.problems.append(f"plugin {name}: {hook}() raised {_say(exc)}.")
-        return
+        return []
+
+
+def _take(function: Any, hook: str, kind: type, name: str, found: PluginSet) -> None:
     table: dict[str, Any] = found.collectors if kind is Collector else found.commands
     what = kind.__name__
-    for item in brought:
+    for item in _given(function, hook, name, found):
         if not isinstance(item, kind):
             found.problems.append(f"plugin {name}: {hook}() returned {item!r:.80}, which is not a {what}.")
             continue

@@ -1,4 +1,4 @@
-"""The hook by which a plugin brings an objective of its own. pluggy's project name is `vmm`.
+"""Objectives that plugins bring by the hook `vmm_objectives`, checked. pluggy's project name is `vmm`.
 
     from vmm.policies.hooks import hookimpl
     from vmm.policies.objective import Deviation, Metric, Objective
@@ -15,41 +15,25 @@ linear per host, so that it is planned as fast as the built-in ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import pluggy
-
-from vmm.plugins.hookspecs import PROJECT, hookimpl
-from vmm.policies.errors import BadRequest
+from vmm.plugins.hookspecs import hookimpl
+from vmm.plugins.manager import PluginSet
 from vmm.policies.objective import OBJECTIVES, Objective
 
-__all__ = ["PlanningSpecs", "hookimpl", "objectives"]
-
-_hookspec = pluggy.HookspecMarker(PROJECT)
+__all__ = ["hookimpl", "objectives"]
 
 
-class PlanningSpecs:
-    """What a plugin can bring to planning."""
-
-    @_hookspec
-    def vmm_objectives(self) -> Iterable[Objective]:  # type: ignore[empty-body]
-        """Objectives, each with a name of its own."""
-
-
-def objectives(manager: pluggy.PluginManager) -> list[Objective]:
-    """All objectives that the manager's plugins bring; BadRequest for a name that is taken."""
-    if not hasattr(manager.hook, "vmm_objectives"):
-        manager.add_hookspecs(PlanningSpecs)
+def objectives(plugins: PluginSet) -> dict[str, Objective]:
+    """Objectives by name; what is none, or takes a name that is there, is left out and told in `problems`."""
     found: dict[str, Objective] = {}
-    for plugin in manager.hook.vmm_objectives():
-        for objective in plugin:
-            if not isinstance(objective, Objective):
-                raise BadRequest(
-                    f"a plugin's vmm_objectives() gave {objective!r}", next_step="return a list of Objective"
-                )
-            if objective.name in found or objective.name in OBJECTIVES or objective.name == "weighted":
-                raise BadRequest(
-                    f"objective {objective.name!r} is there twice", next_step="rename the plugin's"
-                )
-            found[objective.name] = objective
-    return list(found.values())
+    for plugin, item in plugins.objectives:
+        if not isinstance(item, Objective):
+            plugins.problems.append(
+                f"plugin {plugin}: vmm_objectives() returned {item!r:.80}, which is not an Objective."
+            )
+        elif item.name in found or item.name in OBJECTIVES or item.name == "weighted":
+            plugins.problems.append(
+                f"plugin {plugin}: objective {item.name!r} is already there; this one is left out."
+            )
+        else:
+            found[item.name] = item
+    return found

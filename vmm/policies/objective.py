@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +158,16 @@ COUNT = Objective("count", ceilings=(Ceiling(GUESTS, fair_count),))
 """XCM's policy: hosts with more than D/N + 1 guests give some away."""
 
 OBJECTIVES: Mapping[str, Objective] = {o.name: o for o in (GANETI, STATIC, COUNT)}
+
+
+def without_load(objective: Objective) -> Objective:
+    """The same objective without measured loads; of `ganeti` that is `ganeti-static`."""
+    loads = {term.metric.name for term in _LOADS}
+    kept = tuple(term for term in objective.deviations if term.metric.name not in loads)
+    caps = tuple(cap for cap in objective.ceilings if cap.metric.name not in loads)
+    if len(kept) == len(objective.deviations) and len(caps) == len(objective.ceilings):
+        return objective
+    return replace(objective, name=f"{objective.name}-static", deviations=kept, ceilings=caps)
 
 
 def weighted(

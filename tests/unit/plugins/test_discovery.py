@@ -141,7 +141,7 @@ def vmm_collectors():
         ("raise SystemExit(3)", "", "SystemExit"),
         ("def (", "", "SyntaxError"),
         ("x = 1", "bad:missing", "AttributeError"),
-        ("x = 1", "", "has neither vmm_collectors nor vmm_commands"),
+        ("x = 1", "", "has none of vmm_collectors, vmm_commands and vmm_objectives"),
         ("def vmm_collectors(): return []", "", "marked with @hookimpl"),
         (
             "from vmm.plugins.hookspecs import hookimpl\n@hookimpl\ndef vmm_collectors(wrong): return []",

@@ -6,12 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pluggy
 import pytest
 from planning_world import DATA, groups_are_legal, replayed, simple
 
 from vmm.ini import FindingsError
-from vmm.plugins.hookspecs import PROJECT
+from vmm.plugins.manager import load_plugins
 from vmm.policies.antiflap import Memory, Settings, calmed, carried_out, judged, measured
 from vmm.policies.apply import Do, Finished, Stop, done_in, next_step, read_actions
 from vmm.policies.balance import Search, balance
@@ -289,14 +288,18 @@ def test_a_plugin_brings_an_objective() -> None:
     own = Objective("own", (Deviation(metric),))
 
     class Plugin:
-        @hookimpl
-        def vmm_objectives(self) -> list[Objective]:
-            return [own]
+        def __init__(self, name: str, *given: object) -> None:
+            self.__name__, self.given = name, given
 
-    manager = pluggy.PluginManager(PROJECT)
-    manager.register(Plugin())
-    assert objectives(manager) == [own]
+        @hookimpl
+        def vmm_objectives(self) -> list[object]:
+            return list(self.given)
+
+    found = load_plugins([Plugin("a", own), Plugin("b", own, 7, replace(own, name="ganeti"))])
+    known = len(found.problems)
+    assert objectives(found) == {"own": own}
     assert parse_policies("[objective]\nname = own\n", extra=[own]).objective is own
-    manager.register(Plugin())
-    with pytest.raises(BadRequest, match="'own'"):
-        objectives(manager)
+    first, second, third = found.problems[known:]
+    assert "'own' is already there" in first
+    assert "7, which is not an Objective" in second
+    assert "'ganeti' is already there" in third
