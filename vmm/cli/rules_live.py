@@ -144,23 +144,24 @@ def backtest(
 def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
     """Hand changed rule files to the Manager.
 
-    Checks them, shows what changes and what keeps its timers, and asks.
+    Checks them, shows what changes in rules, shares, profiles and properties,
+    and which rules keep their timers, and asks.
 
     They take effect as one event in the stream. On an error the old rules stay.
     """
     from vmm.cli.wishes import wish
+    from vmm.decide.changes import describe
+    from vmm.decide.rulebook import compile_rules
     from vmm.manager.manager import read_rules
     from vmm.manager.recovery import recover
-    from vmm.rules.rule import diff
 
     settings = load_settings(etc)
     files, findings = read_rules(settings.folder)
     for finding in findings:
         click.echo(str(finding), err=True)
-    from vmm.decide.rulebook import compile_rules
-
     present = recover(_place(folder, etc))
-    click.echo(str(diff(present.rules.book, compile_rules(files).book)))
+    for line in describe(present.rules, compile_rules(files)):
+        click.echo(line)
     if not yes:
         click.confirm("Apply?", abort=True)
     wish(etc, "reload", {"files": files}, reason, subject="the rule files", journal=folder)

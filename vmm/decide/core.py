@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from vmm.decide.changes import describe
 from vmm.decide.events import Entry, Started, Wished
 from vmm.decide.outputs import Output
 from vmm.decide.rulebook import Rules, check_rules, compile_rules
@@ -64,10 +65,11 @@ class Core:
             text = f"{what} is refused, the old rules stay: {wrong}"
             self.state.note("manager", "rules", text, level="error")
             return
+        changes = describe(self.rules, rules)
         self.rules = rules
         self._publish_schema()
-        diff = self.engine.reload(rules.book)
-        self.state.note("manager", "rules", f"{what}: {', '.join(str(diff).splitlines())}")
+        self.engine.reload(rules.book)
+        self.state.note("manager", "rules", f"{what}: {'; '.join(line.strip() for line in changes)}")
 
     def _publish_schema(self) -> None:
         """Properties get their type, unit and time to live on the rows that carry them."""

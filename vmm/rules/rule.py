@@ -81,21 +81,54 @@ class RuleBook:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """One key's text before and after; empty where it is not set."""
+
+    key: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.old or '(not set)'} -> {self.new or '(not set)'}"
+
+
+def edits(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Edit, ...]:
+    """The keys whose text differs in more than blanks and line ends, in the new order."""
+    keys = [*new, *(key for key in old if key not in new)]
+    pairs = [
+        Edit(key, " ".join(old.get(key, "").split()), " ".join(new.get(key, "").split())) for key in keys
+    ]
+    return tuple(edit for edit in pairs if edit.old != edit.new)
+
+
+@dataclass(frozen=True, slots=True)
 class Diff:
-    """What a reload changes. `kept` rules keep their timers."""
+    """What a reload changes. `kept` rules keep their timers; `edits` holds the keys that differ, by rule."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: tuple[str, ...]
     kept: tuple[str, ...]
+    edits: Mapping[str, tuple[Edit, ...]] = field(default_factory=dict)
+    reordered: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.added or self.removed or self.changed or self.edits or self.reordered)
 
     def __str__(self) -> str:
         lines = [
-            f"{sign} {name}"
-            for sign, names in (("+", self.added), ("-", self.removed), ("~", self.changed))
-            for name in names
+            f"{sign} {name}" for sign, names in (("+", self.added), ("-", self.removed)) for name in names
         ]
-        lines.append(f"{len(self.kept)} unchanged (timers kept)")
+        for name in self.changed:
+            lines.append(f"~ {name} (starts anew: its timers, latches and counts are lost)")
+            lines += [f"    {edit}" for edit in self.edits.get(name, ())]
+        for name in self.kept:
+            lines += [f"~ {name} {edit} (timers kept)" for edit in self.edits.get(name, ())]
+        if self.reordered:
+            lines.append("~ the order in which rules are evaluated")
+        if self.kept:
+            lines.append(f"= {', '.join(self.kept)} (timers kept)")
         return "\n".join(lines)
 
 
@@ -103,9 +136,13 @@ def diff(old: RuleBook, new: RuleBook) -> Diff:
     """What is different in `new`."""
     same = [name for name in new.rules if name in old.rules]
     kept = [n for n in same if new.rules[n].content_hash == old.rules[n].content_hash]
+    found = {name: edits(old.rules[name].source, new.rules[name].source) for name in same}
+    orders = [[rule.name for rule in book.ordered() if rule.name in same] for book in (old, new)]
     return Diff(
         tuple(n for n in new.rules if n not in old.rules),
         tuple(n for n in old.rules if n not in new.rules),
         tuple(n for n in same if n not in kept),
         tuple(kept),
+        {name: changes for name, changes in found.items() if changes},
+        orders[0] != orders[1],
     )

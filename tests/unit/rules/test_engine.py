@@ -143,7 +143,13 @@ def test_a_reload_keeps_the_timers_of_the_others() -> None:
     changed = HOT + "for  =  10\ndescription = says more\n" + HOT.replace("[hot]", "[warm]") + "for = 12\n"
     diff = rules.reload(book(changed + PAPER))
     assert (diff.kept, diff.changed, diff.added, diff.removed) == (("hot",), ("warm",), ("client_query",), ())
-    assert str(diff).splitlines() == ["+ client_query", "~ warm", "1 unchanged (timers kept)"]
+    assert str(diff).splitlines() == [
+        "+ client_query",
+        "~ warm (starts anew: its timers, latches and counts are lost)",
+        "    for: 10 -> 12",
+        "~ hot description: (not set) -> says more (timers kept)",
+        "= hot (timers kept)",
+    ]
     rules.step()
     world.advance(10.0)
     assert fired(rules) == [("hot", "a")]
