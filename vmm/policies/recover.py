@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from vmm.policies._fill import Filler, arrival_scores
+from vmm.policies._fill import Filler, arrival_scores, rearranged
 from vmm.policies._packing import packed
-from vmm.policies._problem import compile_arrivals, compile_problem
+from vmm.policies._problem import Problem, compile_arrivals, compile_problem
+from vmm.policies._reserve import survives_loss, within_reserve
 from vmm.policies._state import State
 from vmm.policies._write import write
 from vmm.policies.constraints import why_nowhere
@@ -21,6 +22,10 @@ from vmm.policies.model import Cluster, Guest, HostState
 from vmm.policies.objective import GANETI, OFFLINE_PRICE, Objective
 from vmm.policies.plan import Limits, Plan
 from vmm.policies.schedule import Step
+
+__all__ = ["recover", "survives_loss"]
+
+_REPAIR_STEPS = 300
 
 
 def recover(
@@ -56,29 +61,22 @@ def recover(
     problem = compile_arrivals(cluster, objective, guests, gone=wanted)
     base = State(problem)
     before = base.score() + OFFLINE_PRICE * len(wanted)
-    filler = Filler(State(problem))
-    puts: list[tuple[int, int]] = []
-    for position, kind in enumerate(problem.kind_of.tolist()):
-        host, _ = filler.best(kind)
-        if host < 0:
-            continue
-        filler.add(kind, host)
-        puts.append((position, host))
+    kinds = problem.kind_of.tolist()
+    puts = _puts(problem, kinds)
     placed = {position for position, _ in puts}
     missing = _after(cluster, guests, puts)
     for position, guest in enumerate(guests):
         if position not in placed:
             unplaced[guest.name] = why_nowhere(missing, guest)
     if keep_reserve and puts:
-        kept = _within_reserve(cluster, guests, puts)
-        for position, _ in puts[kept:]:
+        kept = within_reserve(cluster, guests, puts, kinds)
+        for position in {position for position, _ in puts} - {position for position, _ in kept}:
             unplaced[guests[position].name] = (
                 "starting it would use the room kept for the loss of one more host"
             )
-        puts = puts[:kept]
+        puts = kept
     names = [h.name for h in cluster.hosts]
     steps: list[Step] = [(guests[i], guests[i].host or "", names[host]) for i, host in puts]
-    kinds = problem.kind_of.tolist()
     scores = _scores(base, [(kinds[i], host) for i, host in puts], len(wanted))
     return replace(
         empty,
@@ -90,6 +88,52 @@ def recover(
     )
 
 
+def _puts(problem: Problem, kinds: Sequence[int]) -> list[tuple[int, int]]:
+    """Guests, by position, and their hosts: each in its turn where the score is least.
+
+    When one finds no room, all those with a host and this one are packed anew, and stay so if that works:
+    an important guest keeps its start, though not its host.
+    """
+    filler = Filler(State(problem))
+    hosts: dict[int, int] = {}
+    hopeless: set[int] = set()
+    for position, kind in enumerate(kinds):
+        host, _ = filler.best(kind)
+        if host >= 0:
+            filler.add(kind, host)
+            hosts[position] = host
+        elif kind not in hopeless:
+            anew = _packed(problem, kinds, [*hosts, position])
+            if anew is None:
+                hopeless.add(kind)
+                continue
+            hosts = anew
+            filler = Filler(State(problem))
+            for i, at in hosts.items():
+                filler.add(kinds[i], at)
+    return list(hosts.items())
+
+
+def _packed(problem: Problem, kinds: Sequence[int], wanted: Sequence[int]) -> dict[int, int] | None:
+    """Hosts for all of these positions, as evenly spread as exchanges can; None when no packing was found."""
+    waiting = int(np.flatnonzero(problem.online == 0)[0])  # any dead host: they come from there
+    counts = np.zeros_like(problem.counts)
+    np.add.at(counts[:, waiting], [kinds[i] for i in wanted], 1)
+    found = packed(replace(problem, counts=counts), problem.reach.any(axis=0), _REPAIR_STEPS, 0)
+    if found is None:
+        return None
+    queues = [np.repeat(np.arange(problem.hosts), row).tolist()[::-1] for row in found]
+    at = [queues[kinds[i]].pop() for i in wanted]
+    base = State(problem)
+    if base.plain and len(problem.weight) and len(wanted) > 1:
+        filler = Filler(base)
+        units = np.array([kinds[i] for i in wanted], dtype=np.int64)
+        for kind, host in zip(units.tolist(), at, strict=True):
+            filler.add(kind, host)
+        at = rearranged(filler, units, np.array(at, dtype=np.int64)).tolist()
+    return dict(zip(wanted, at, strict=True))
+
+
 def _scores(base: State, puts: Sequence[tuple[int, int]], waiting: int) -> list[float]:
     scores = arrival_scores(base, puts)
     return [score + OFFLINE_PRICE * (waiting - done) for done, score in enumerate(scores)][1:]
@@ -97,40 +141,3 @@ def _scores(base: State, puts: Sequence[tuple[int, int]], waiting: int) -> list[
 
 def _after(cluster: Cluster, guests: Sequence[Guest], puts: Sequence[tuple[int, int]]) -> Cluster:
     return cluster.moved({guests[i].name: cluster.hosts[host].name for i, host in puts})
-
-
-def _within_reserve(cluster: Cluster, guests: Sequence[Guest], puts: Sequence[tuple[int, int]]) -> int:
-    """How many of the placements, from the first, leave room for the loss of one more host."""
-    if sum(host.takes_guests for host in cluster.hosts) < 2 or not survives_loss(_after(cluster, guests, [])):
-        return len(puts)
-    low, high = 0, len(puts)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if survives_loss(_after(cluster, guests, puts[:middle])):
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def survives_loss(cluster: Cluster) -> bool:
-    """N+1: could the guests of any one host that is up be started on the other hosts that are up?
-
-    Found by best fit, the largest first: a "no" may be wrong in rare cases, a "yes" never is.
-    """
-    free = Cluster(
-        cluster.hosts,
-        [replace(g, immovable="") for g in cluster.guests if g.host is not None and _on(cluster, g)],
-    )
-    problem = compile_problem(free, Objective("none"))
-    up = np.array([h.takes_guests for h in cluster.hosts], dtype=np.bool_)
-    for host in np.flatnonzero(up & (problem.counts.sum(axis=0) > 0)).tolist():
-        keep = np.array([h.state is not HostState.OFFLINE for h in cluster.hosts], dtype=np.bool_)
-        keep[host] = False
-        if packed(problem, keep, 0, 0) is None:
-            return False
-    return True
-
-
-def _on(cluster: Cluster, guest: Guest) -> bool:
-    return cluster.host_by_name[guest.host or ""].state is not HostState.OFFLINE
