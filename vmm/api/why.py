@@ -13,12 +13,17 @@ from vmm.durations import show_duration
 from vmm.errors import Refused
 from vmm.rules import Explanation
 
+OBSERVING = "the Manager only observes: it sends no command"
+
 
 def explain_rule(core: Core, rule: str, subject: str | None) -> tuple[Explanation, list[str]]:
     """The rule's explanation, and what its last firing led to, line by line. Raises RuleError."""
     explanation = core.engine.explain(rule, subject)
     last = core.state.last_fired.get(firing_key(rule, subject))
-    return explanation, [] if last is None else _aftermath(core, last)
+    lines = [] if last is None else _aftermath(core, last)
+    if core.state.settings.observe:
+        lines.insert(0, OBSERVING)
+    return explanation, lines
 
 
 def _aftermath(core: Core, last: LastFiring) -> list[str]:
@@ -87,7 +92,7 @@ def why_share(core: Core, share: str) -> list[str]:
             f"PAUSED {'all rules' if rule == '*' else rule}: {why}" for rule, why in state.paused.items()
         ]
     if state.settings.observe:
-        lines.append("the Manager only observes: it sends no command")
+        lines.append(OBSERVING)
     lines.append("rules about shares:")
     for name, rule in rules.book.rules.items():
         if rule.each == "share":

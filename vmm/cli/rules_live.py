@@ -152,7 +152,7 @@ def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
     from vmm.cli.wishes import wish
     from vmm.decide.changes import describe
     from vmm.decide.rulebook import compile_rules
-    from vmm.manager.manager import read_rules
+    from vmm.manager.manager import read_rules, refuse_vanished
     from vmm.manager.recovery import recover
 
     settings = load_settings(etc)
@@ -160,6 +160,7 @@ def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
     for finding in findings:
         click.echo(str(finding), err=True)
     present = recover(_place(folder, etc))
+    refuse_vanished(present.rules.files, files, settings.folder)
     for line in describe(present.rules, compile_rules(files)):
         click.echo(line)
     if not yes:

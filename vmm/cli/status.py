@@ -50,7 +50,9 @@ def render(picture: Picture) -> Group:
     """The picture as tables, one a kind of thing."""
     now_s = picture.now_s
     head = f"journal position {picture.position}, {picture.commands_under_way} commands under way"
-    paused = [f"PAUSED {'all rules' if r == '*' else r}: {why}" for r, why in picture.paused.items()]
+    paused = [escape(f"PAUSED {'all rules' if r == '*' else r}: {why}") for r, why in picture.paused.items()]
+    if picture.observing:
+        paused.insert(0, "OBSERVING: the Manager decides and logs, and sends no command")
     shares = _table("share", "queue", "waiting", "running", "guests", "guaranteed", "trouble")
     for s in picture.shares:
         trouble = f"{s.failures} failures: {s.last_failure}" if s.failures else ""

@@ -271,6 +271,7 @@ class World:
         self.guests = Table("guest")
         self.shares = Table("share")
         self._tables = {t.kind: t for t in (self.clients, self.hosts, self.guests, self.shares)}
+        self.gap_hooks: list[Callable[[float], None]] = []
 
     def table(self, kind: str) -> Table:
         """The table of a kind (`client`, `host`, `guest`, `share`). Raises NoSuchSubject."""
@@ -292,6 +293,12 @@ class World:
             queue = table._expiries
             if queue and queue[0][0] < self.now_s:
                 table.expire(self.now_s)
+
+    def unobserved(self, gap_s: float) -> None:
+        """Say that nothing was heard in the last `gap_s`: whoever counts how long something holds leaves
+        that time out."""
+        for hook in self.gap_hooks:
+            hook(gap_s)
 
     def next_expiry_s(self) -> float | None:
         """A time at which readings may have to expire; see Table.next_expiry_s."""

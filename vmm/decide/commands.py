@@ -71,8 +71,13 @@ def answered(state: State, client: str, result: Result) -> CommandRecord | None:
 
 
 def due(state: State) -> list[CommandRecord]:
-    """Repeat what was not answered for a while; returns the commands whose deadline passed."""
-    expired = []
+    """Repeat what was not answered for a while; returns the commands whose deadline passed.
+
+    While the Manager only observes nothing is late: nothing is sent.
+    """
+    expired: list[CommandRecord] = []
+    if state.settings.observe:
+        return expired
     for record in list(state.commands.values()):
         if record.state in ("done", "failed"):
             continue
@@ -95,6 +100,13 @@ def resend_all(state: State, to: str = "") -> None:
         if record.state in ("issued", "sent") and (not to or record.to == to):
             record.attempt += 1
             _send(state, record)
+
+
+def renew(state: State) -> None:
+    """The Manager acts again after observing: what it held back gets its full time."""
+    for record in state.commands.values():
+        if record.state in ("issued", "sent"):
+            record.deadline_s = max(record.deadline_s, state.now_s + state.settings.command_deadline_s)
 
 
 def withdraw(state: State, record: CommandRecord, why: str = "its rule fired anew") -> None:
@@ -132,6 +144,11 @@ def under_way(state: State, rule: str, subject: str) -> int:
 
 
 def _send(state: State, record: CommandRecord) -> None:
+    if state.settings.observe:
+        if record.attempt == 1:
+            text = f"{record.name} to {record.to}"
+            state.note("command", record.id, text, trail=record.trail, shadow=True)
+        return
     # Growing gaps: a busy client is not buried under repeats.
     record.next_send_s = state.now_s + state.settings.resend_s * min(record.attempt, 6)
     client = state.clients.get(record.to)

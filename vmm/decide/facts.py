@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from math import inf
 from typing import Any
 
 from vmm.cluster.columns import ValueRefused
@@ -55,11 +56,19 @@ def _property_error(state: State, client: Client, name: str, text: str) -> None:
 
 
 def refresh(state: State, rules: Rules) -> None:
-    """Publish the derived facts of hosts, guests and shares; only what changed is written."""
+    """Publish the derived facts of hosts, guests and shares; only what changed is written.
+
+    What follows from a report that has grown too old is unknown, as the report's own property is.
+    """
+    hosts_s, jobs_s, nodes_s = (
+        max_age_s(rules, name) for name in ("host_facts", "batch_jobs", "batch_nodes")
+    )
+    nodes_known = state.nodes_seen_s >= 0 and state.now_s - state.nodes_seen_s <= nodes_s
+    jobs_known = state.batch_seen_s >= 0 and state.now_s - state.batch_seen_s <= jobs_s
     for host in state.hosts.values():
-        _host_facts(state, host)
+        _host_facts(state, host, hosts_s)
     for guest in state.guests.values():
-        _guest_facts(state, guest)
+        _guest_facts(state, guest, nodes_known)
     waiting = _waiting_cpus(state)
     running = _running(state)
     for name, share in rules.entitlements.shares.items():
@@ -101,10 +110,19 @@ def refresh(state: State, rules: Rules) -> None:
             "can_grow": can_grow,
             "gave_up": bool(luck and luck.gave_up),
         }
-        if state.batch_seen_s < 0:  # nobody looked at the queues yet: unknown, not zero
-            for key in ("jobs_waiting", "jobs_running", "guests_wanted"):
+        if not jobs_known:  # nobody looked at the queues yet, or any more: unknown, not zero
+            for key in ("jobs_waiting", "jobs_running", "guests_wanted", "reclaimable"):
+                facts[key] = None
+        if not nodes_known:
+            for key in ("guests_idle", "guests_busy", "guests_wanted", "reclaimable"):
                 facts[key] = None
         _publish(state, state.world.shares, name, facts)
+
+
+def max_age_s(rules: Rules, command: str) -> float:
+    """How old the values of a collector may be: the longest that its properties allow, else for ever."""
+    ages = [spec.max_age_s for spec in rules.properties.values() if spec.command == command]
+    return max((inf if age_s is None else age_s for age_s in ages), default=inf)
 
 
 def publish_client(state: State, client: Client) -> None:
@@ -178,11 +196,11 @@ def _take_nodes(state: State, rows: list[Any]) -> None:
         guest.node_seen_s = state.now_s
 
 
-def _host_facts(state: State, host: Host) -> None:
+def _host_facts(state: State, host: Host, limit_s: float) -> None:
     client = state.clients.get(host.name)
     free = placement.free_on(state, host)
     up = client.state if client is not None else "gone"
-    known = host.seen_s >= 0
+    known = host.seen_s >= 0 and state.now_s - host.seen_s <= limit_s
     facts: dict[str, Value] = {
         "name": host.name,
         "state": "dead" if host.dead else "maintenance" if up == "up" and host.maintenance else up,
@@ -196,16 +214,16 @@ def _host_facts(state: State, host: Host) -> None:
     _publish(state, state.world.hosts, host.name, facts)
 
 
-def _guest_facts(state: State, guest: Guest) -> None:
+def _guest_facts(state: State, guest: Guest, nodes_known: bool) -> None:
     facts: dict[str, Value] = {
         "name": guest.name,
         "share": guest.spec.share,
         "profile": guest.spec.profile,
         "host": guest.host,
         "state": guest.state,
-        "jobs": guest.jobs,
-        "idle": guest.state == "ready" and guest.node_state == "idle",
-        "node_state": guest.node_state,
+        "jobs": guest.jobs if nodes_known else None,
+        "idle": guest.state == "ready" and guest.node_state == "idle" if nodes_known else None,
+        "node_state": guest.node_state if nodes_known else None,
     }
     _publish(state, state.world.guests, guest.name, facts)
 

@@ -111,11 +111,15 @@ def _bridge(state: State, gap_s: float) -> None:
         client.heard_s += gap_s
     for promise in state.promises:
         promise.until_s += gap_s
+    state.world.unobserved(gap_s)
 
 
 def _started(state: State, event: Started) -> None:
     state.starts += 1
     state.epoch = state.epoch or event.epoch
+    observed = state.settings.observe
     state.settings = DecisionSettings.from_mapping(event.settings)
+    if observed and not state.settings.observe:
+        commands.renew(state)
     what = "started" if state.starts == 1 else f"started again (start {state.starts})"
     state.note("manager", "manager", f"{what}, version {event.version or '?'}")

@@ -9,7 +9,7 @@ from vmm.cluster.model import ShareLuck
 from vmm.decide import actions, fencing
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
-from vmm.errors import Refused
+from vmm.errors import Refused, VmmError
 from vmm.messages.structs import Intent, Reason
 from vmm.rules import Engine
 
@@ -29,7 +29,7 @@ def grant(state: State, rules: Rules, engine: Engine, intent: Intent) -> None:
         if wish is None:
             raise Refused(f"there is no wish {intent.name!r}; known: {', '.join(sorted(WISHES))}.")
         wish(state, rules, engine, why, **intent.args)
-    except Refused as exc:
+    except VmmError as exc:
         text = f"{intent.name} by {why.source} was refused: {exc.message}"
         state.note("manager", intent.name, text, level="warning", trail=[why])
     except TypeError as exc:
@@ -41,7 +41,7 @@ def _pause(state: State, rules: Rules, engine: Engine, why: Reason, rule: str = 
     if rule and rule not in rules.book.rules:
         raise Refused(f"there is no rule {rule!r}.")
     state.paused[rule or "*"] = why.reason
-    engine.pause(rule or None)
+    engine.pause(rule or None, why.reason)
     state.note("manager", rule or "all rules", f"paused by {why.source}: {why.reason}", trail=[why])
 
 
@@ -80,6 +80,8 @@ def _unfence_host(state: State, rules: Rules, engine: Engine, why: Reason, host:
 
 def _operation(name: str) -> Callable[..., None]:
     def wish(state: State, rules: Rules, engine: Engine, why: Reason, **args: Any) -> None:
+        if state.settings.observe:
+            raise Refused("the Manager only observes (it was started with --observe): it sends no command.")
         actions.perform(state, rules, name, (), args, why)
 
     return wish

@@ -9,7 +9,7 @@ import queue
 import signal
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vmm import __version__
@@ -18,7 +18,7 @@ from vmm.decide.catalogue import CATALOGUE, encode_catalogue
 from vmm.decide.events import Entry, Started
 from vmm.decide.outputs import Note
 from vmm.decide.rulebook import FILES, check_rules
-from vmm.errors import VmmError
+from vmm.errors import ConfigError, VmmError
 from vmm.ini import Finding, FindingsError
 from vmm.journal import Journal, JournalLocked
 from vmm.manager.errors import SecondManager, StartFailed
@@ -63,6 +63,7 @@ class Manager:
         self._threads: dict[str, threading.Thread] = {}
         self._failure: BaseException | None = None
         self._journal: Journal | None = None
+        self._files: dict[str, str] = {}
         self.ended = threading.Event()
 
     def start(self) -> None:
@@ -86,9 +87,11 @@ class Manager:
             ) from exc
         try:
             core = recover(self._journal_folder)
+            refuse_vanished(core.rules.files, files, settings.folder)
         except VmmError:
             self._journal.close()
             raise
+        self._files = files
         if core.state.position:
             log.info(
                 "recovered from the journal up to position %d: %d guests, %d clients",
@@ -168,9 +171,11 @@ class Manager:
         """Check the rule files and put them into the stream; on errors the old rules stay, and it is said."""
         try:
             files, _ = read_rules(self._settings.folder)
+            refuse_vanished(self._files, files, self._settings.folder)
         except VmmError as exc:
-            log.error("the rules are not reloaded: %s", exc)
+            log.error("the rules are not reloaded, the old ones stay: %s", exc)
             return
+        self._files = files
         self._outbox.put(Intent(uuid.uuid4().hex[:12], "reload", {"files": files}, getpass.getuser(), reason))
 
     @property
@@ -208,12 +213,21 @@ class Manager:
 
 
 def read_rules(folder: Path) -> tuple[dict[str, str], list[Finding]]:
-    """The rule files' texts, checked. Raises FindingsError on errors; returns them with the warnings."""
+    """The rule files' texts, checked; returned with the warnings.
+
+    Raises FindingsError on errors in them, ConfigError for a file that cannot be read.
+    """
     files = {}
     for name in FILES:
         path = folder / name
-        if path.exists():
+        try:
             files[name] = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(
+                f"{path}: cannot be read: {exc}.", next_step="make it a readable UTF-8 text"
+            ) from exc
     plugins = load_plugins()
     for problem in plugins.problems:
         log.warning("plugin: %s", problem)
@@ -222,6 +236,16 @@ def read_rules(folder: Path) -> tuple[dict[str, str], list[Finding]]:
     if rules is None:
         raise FindingsError(findings)
     return files, findings
+
+
+def refuse_vanished(before: Mapping[str, str], files: Mapping[str, str], folder: Path) -> None:
+    """A rule file that was in force and is not there now is rather lost, or being saved, than meant."""
+    for name in FILES:
+        if before.get(name, "").strip() and name not in files:
+            raise ConfigError(
+                f"{folder / name}: no such file, but its content is in force.",
+                next_step="bring it back; an empty file says that you mean it",
+            )
 
 
 def _decision_settings(settings: Settings, observe: bool) -> dict[str, float]:

@@ -63,6 +63,7 @@ class Picture(msgspec.Struct, frozen=True):
     totals: dict[str, int]
     paused: dict[str, str]
     commands_under_way: int
+    observing: bool = False
 
 
 def picture_of(core: Core) -> Picture:
@@ -130,4 +131,5 @@ def picture_of(core: Core) -> Picture:
         totals=dict(state.totals),
         paused=dict(state.paused),
         commands_under_way=sum(1 for c in state.commands.values() if c.state in ("issued", "sent")),
+        observing=bool(state.settings.observe),
     )

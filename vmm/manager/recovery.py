@@ -16,6 +16,12 @@ from vmm.errors import VmmError
 log = logging.getLogger("vmm.manager")
 
 
+class NoSuchPosition(VmmError):
+    """A moment that the journal does not hold."""
+
+    code = "journal.position"
+
+
 def entries(folder: Path, first: int | None = None, last: int | None = None) -> Iterator[Entry]:
     """The events of a journal, in order, from the oldest kept unless `first` says otherwise.
 
@@ -28,8 +34,12 @@ def entries(folder: Path, first: int | None = None, last: int | None = None) -> 
 def recover(folder: Path, to: int | None = None) -> Core:
     """The core as it was after position `to` (default: the end); a new core where nothing is recorded yet.
 
-    Raises NoJournal when there is no journal at all.
+    Raises NoJournal when there is no journal at all, NoSuchPosition when it does not reach `to`.
     """
+    if to is not None and to < 1:
+        raise NoSuchPosition(
+            f"there is no journal position {to}: they count from 1.", next_step="see `vmm journal stats`"
+        )
     found = journal.latest_snapshot(folder)
     core, first = Core(), 1
     if found is not None and (to is None or found[0] <= to):
@@ -41,4 +51,9 @@ def recover(folder: Path, to: int | None = None) -> Core:
             )
             core = Core()
     core.replay(entries(folder, first, to))
+    if to is not None and core.state.position < to:
+        raise NoSuchPosition(
+            f"there is no journal position {to}: the journal {folder} ends at {core.state.position}.",
+            next_step="name a position up to that, or leave --at out for the end",
+        )
     return core

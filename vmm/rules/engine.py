@@ -59,6 +59,7 @@ class Engine:
                 self._follow_members(runner)
                 self._follow_updates(runner)
         compiler.finish()
+        self.world.gap_hooks.append(self._bridge)
         self._restore({} if state is None else self._checked(state))
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
@@ -86,6 +87,11 @@ class Engine:
         self._paused = dict(state["paused"])
         rules: Mapping[str, Any] = state["rules"]
         return rules
+
+    def _bridge(self, gap_s: float) -> None:
+        for runner in self._runners:
+            if runner.rule.for_s:
+                runner.bridge(gap_s)
 
     def _redeclared(self) -> None:
         self._stale = True
@@ -225,8 +231,12 @@ class Engine:
         self._paused["" if rule is None else self._runner(rule).rule.name] = reason or "paused"
 
     def resume(self, rule: str | None = None) -> None:
-        """Undo `pause` of the same rule (or of all). What has become true meanwhile fires if it still is."""
-        self._paused.pop("" if rule is None else self._runner(rule).rule.name, None)
+        """Undo `pause` of the same rule (or of all). What has become true meanwhile fires if it still is.
+
+        A pause outlives the rule: it waits for one of the same name, and may be undone without it.
+        """
+        if self._paused.pop(rule or "", None) is None and rule is not None:
+            self._runner(rule)
         for runner in self._runners:
             if rule is None or runner.rule.name == rule:
                 runner.recheck.update(row for row, i in runner.instances.items() if i.armed or i.queued)
@@ -279,7 +289,6 @@ class Engine:
         """Take over new rules; those with the same content keep their timers, changed ones start anew."""
         changes = diff(self.book, book)
         state = self.dump_state()
-        state["paused"] = {k: v for k, v in self._paused.items() if not k or k in book.rules}
         self.close()
         self.book = book
         self._build(state)
@@ -293,3 +302,4 @@ class Engine:
     def close(self) -> None:
         """Take the engine's hooks out of the world's tables."""
         self._subscriptions.close()
+        self.world.gap_hooks.remove(self._bridge)

@@ -112,6 +112,15 @@ class Runner:
         self.recheck.discard(row)
         self.samples.discard(row)
 
+    def bridge(self, gap_s: float) -> None:
+        """Nobody looked for so long: whether the condition held meanwhile is not known, so `for` goes on."""
+        for row, instance in self.instances.items():
+            if instance.since_s is not None and not instance.unknown:
+                instance.since_s += gap_s
+                self.recheck.add(row)
+        if self.recheck:
+            self.enqueue()
+
     def set_running(self, row: int, n: int) -> None:
         """So many commands of the rule are under way for the row; fewer than before may open a gate."""
         instance = self.instances.get(row)

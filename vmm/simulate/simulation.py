@@ -117,7 +117,8 @@ class Simulation:
         if not self.manager_up:
             return []
         self._position += 1
-        entry = Entry(self._position, self.core.state.now_s, event)
+        timed = isinstance(event, Ticked | Started | BusChanged)  # as the Listener stamps them
+        entry = Entry(self._position, self.now_s if timed else self.core.state.now_s, event)
         self._sink(entry)
         outputs = self.core.feed(entry)
         for output in outputs:

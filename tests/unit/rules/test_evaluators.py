@@ -17,6 +17,7 @@ from vmm.rules import vector
 from vmm.rules.analyse import analyse
 from vmm.rules.interpret import Interpreter
 from vmm.rules.programs import Total
+from vmm.rules.triggers import reads_time
 
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(FEW, max_examples=600)
@@ -85,7 +86,7 @@ def check_each(text: str, first: list[Any], then: list[Any]) -> None:
         for name in world.hosts.names():
             truth = interpreter.truth(node, {"host": name})
             assert runner.expr.truth(world.hosts.rows[name]) is truth, (name, change)
-            if "age(" not in text:
+            if not reads_time(node):
                 assert seen.get(name, False) is truth, f"{name} was not marked as changed by {change}"
 
 
