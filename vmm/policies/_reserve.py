@@ -1,8 +1,8 @@
 """N+1: the room kept so that the guests of one more lost host could be started on the others.
 
-Only what is possible is asked for: a guest that no other host could take even if nobody else were there (it is
-pinned, its disk is local, it is too large, no other host is up) is lost with its host anyway and counts for
-nothing. So with one host up there is no reserve to keep.
+Only what is possible is asked for: a guest that no other host could take even if nobody else were there (it
+is pinned, its disk is local, it is too large, no other host is up) is lost with its host anyway and counts
+for nothing. So with one host up there is no reserve to keep.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 
 from vmm.policies._fill import Filler, arrival_scores, rearranged
 from vmm.policies._packing import packed
-from vmm.policies._problem import Problem, compile_arrivals, compile_problem
+from vmm.policies._problem import Bools, Problem, compile_arrivals, compile_problem
 from vmm.policies._reserve import survives_loss, within_reserve
 from vmm.policies._state import State
 from vmm.policies._write import write
@@ -119,7 +119,8 @@ def _packed(problem: Problem, kinds: Sequence[int], wanted: Sequence[int]) -> di
     waiting = int(np.flatnonzero(problem.online == 0)[0])  # any dead host: they come from there
     counts = np.zeros_like(problem.counts)
     np.add.at(counts[:, waiting], [kinds[i] for i in wanted], 1)
-    found = packed(replace(problem, counts=counts), problem.reach.any(axis=0), _REPAIR_STEPS, 0)
+    takes: Bools = np.asarray(problem.reach.any(axis=0))
+    found = packed(replace(problem, counts=counts), takes, _REPAIR_STEPS, 0)
     if found is None:
         return None
     queues = [np.repeat(np.arange(problem.hosts), row).tolist()[::-1] for row in found]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from planning_world import replayed
 
@@ -51,10 +53,7 @@ RESERVE = "room kept for the loss of one more host"
         (
             "a disk on the survivor cannot be restarted elsewhere",
             Cluster(
-                [
-                    Host(h.name, h.memory_mib, 32, disk_mib=100, state=h.state)
-                    for h in hosts(8192, 8192, 8192)
-                ],
+                [replace(h, disk_mib=100) for h in hosts(8192, 8192, 8192)],
                 [Guest("a", 512, 1, "d"), Guest("x", 1024, 1, "h1", disk_mib=10, disk_local=True)],
             ),
             ["a"],
