@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vmm.policies.constraints import unreachable
+from vmm.policies.constraints import forbidden, unreachable
 from vmm.policies.errors import BadCluster, Contradiction
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class Columns:
     network_mbit: NDArray[np.float64]
     load: NDArray[np.float64]
     """4 x G: cpu, memory, disk, network."""
+    apart: tuple[int, ...]
+    """Guests that some tag keeps apart from others."""
+    misplaced: tuple[int, ...]
+    """Guests that may not be where they are: out of reach of a network or storage, off their pins."""
 
 
 _HOST_NUMBERS = (
@@ -46,6 +50,8 @@ _HOST_NUMBERS = (
     "disk_own_mib",
     "disk_reserve_mib",
     "power_w",
+    "spindles_used",
+    "standby_mib",
 )
 _GUEST_NUMBERS = ("memory_mib", "vcpus", "disk_mib", "network_mbit")
 _LOAD_NUMBERS = ("cpu", "memory", "disk", "network")
@@ -92,16 +98,40 @@ def check_guests(guests: Sequence[Guest], by_name: Mapping[str, Host]) -> Column
             ],
             dtype=np.float64,
         ),
+        tuple(i for i, g in enumerate(guests) if g.anti_affinity),
+        _misplaced(guests, by_name),
     )
     disks = np.array([g.disk_mib for g in guests], dtype=np.float64)
     for column in (columns.memory_mib, columns.vcpus, disks, columns.network_mbit, columns.load):
         if not ((column >= 0) & (column < _INF)).all():
             _blame(guests)
+    for guest in guests:
+        if guest.secondary and guest.secondary not in by_name:
+            raise BadCluster(
+                f"guest {guest.name!r} has its secondary on host {guest.secondary!r},"
+                " which is not in the cluster",
+                next_step="add the host, or clear the guest's secondary",
+            )
     pinned = [g for g in guests if g.pinned]
     for guest in pinned:
         _check_pins(guest, by_name)
     _check_pinned_apart(pinned)
     return columns
+
+
+def _misplaced(guests: Sequence[Guest], by_name: Mapping[str, Host]) -> tuple[int, ...]:
+    seen: dict[object, bool] = {}
+    out = []
+    for i, g in enumerate(guests):
+        if g.host is None:
+            continue
+        key = (g.host, g.networks, g.storages, g.cpu_model, g.pinned)
+        wrong = seen.get(key)
+        if wrong is None:
+            wrong = seen[key] = bool(forbidden(g, by_name[g.host]))
+        if wrong:
+            out.append(i)
+    return tuple(out)
 
 
 def _check_host(host: Host) -> None:

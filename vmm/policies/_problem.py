@@ -7,6 +7,7 @@ Shapes: K metrics, R resources, T kinds, N hosts, G guests.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from vmm.policies._check import NOWHERE
 from vmm.policies.constraints import unreachable
 from vmm.policies.errors import BadCluster
 from vmm.policies.model import Cluster, Guest, Host, HostState
-from vmm.policies.objective import OFFLINE_PRICE, Metric, Objective
+from vmm.policies.objective import APART_PRICE, MISPLACED_PRICE, OFFLINE_PRICE, Metric, Objective
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -100,8 +101,9 @@ def compile_problem(cluster: Cluster, objective: Objective) -> Problem:
     there = kind_of >= 0
     flat = kind_of[there] * n + place[there]
     counts = np.bincount(flat, minlength=len(samples) * n).reshape(len(samples), n).astype(np.int64)
-    stuck = [i for i in np.flatnonzero(~there).tolist() if place[i] >= 0]
-    return _compile(cluster, cluster.hosts, place, objective, kind_of, samples, counts, stuck)
+    fixed = ~there & (place >= 0)
+    stuck = np.flatnonzero(fixed).tolist()
+    return _compile(cluster, cluster.hosts, place, objective, kind_of, samples, counts, fixed, stuck)
 
 
 def compile_arrivals(
@@ -126,7 +128,8 @@ def compile_arrivals(
     if gone:
         place = place.copy()
         place[list(gone)] = NOWHERE
-    return _compile(cluster, tuple(hosts or cluster.hosts), place, objective, kind_of, samples, counts, stuck)
+    on = tuple(hosts or cluster.hosts)
+    return _compile(cluster, on, place, objective, kind_of, samples, counts, place >= 0, stuck)
 
 
 def _reads_load(objective: Objective) -> bool:
@@ -175,6 +178,7 @@ def _compile(
     kind_of: Ints,
     samples: tuple[Guest, ...],
     counts: Ints,
+    fixed: Bools,
     stuck: Sequence[int],
 ) -> Problem:
     n = len(hosts)
@@ -183,7 +187,15 @@ def _compile(
     online = np.array([h.state is not HostState.OFFLINE for h in hosts], dtype=np.float64)
     amount, scale, value, weight, constant = _metrics(totals, objective, samples, online)
     need, room = _resources(totals, samples)
-    price = np.broadcast_to(OFFLINE_PRICE * (1 - online), (len(samples), n))
+    price: Floats = np.broadcast_to(OFFLINE_PRICE * (1 - online), (len(samples), n))
+    reach = _reach(samples, hosts)
+    misplaced = (counts > 0) & ~reach & (online > 0)
+    if misplaced.any():
+        price = price + MISPLACED_PRICE * misplaced
+    constant += _broken(cluster, hosts, place, fixed, samples, online)
+    if objective.standby_price:
+        standby = np.array([h.standby_mib / h.memory_mib for h in hosts], dtype=np.float64)
+        constant += objective.standby_price * float(standby @ online)
     constant += OFFLINE_PRICE * float(fixed_counts @ (1 - online))
     if objective.power_price:
         power = np.array([h.power_w / h.memory_mib for h in hosts])
@@ -205,7 +217,7 @@ def _compile(
         need=need,
         room=room,
         free_mib=room[0] + np.array([h.memory_reserve_mib for h in hosts], dtype=np.float64),
-        reach=_reach(samples, hosts),
+        reach=reach,
         online=online,
         price=price,
         apart=_tags(
@@ -222,6 +234,33 @@ def _compile(
             for c in objective.ceilings
         ),
     )
+
+
+def _broken(
+    cluster: Cluster,
+    hosts: Sequence[Host],
+    place: Ints,
+    fixed: Bools,
+    samples: Sequence[Guest],
+    online: Floats,
+) -> float:
+    """Price of the guests that stay and break a constraint where they are, as far as no move changes it."""
+    columns = cluster.columns
+    total = 0.0
+    draining = np.array([h.state is HostState.DRAINING for h in hosts], dtype=np.bool_)
+    if columns.misplaced or draining.any():
+        bad = np.zeros(len(place), dtype=np.bool_)
+        bad[list(columns.misplaced)] = True
+        bad |= draining[place]
+        total += MISPLACED_PRICE * float((bad & fixed & (online[place] > 0)).sum())
+    if columns.apart:
+        moving: frozenset[str] = frozenset().union(*(g.anti_affinity for g in samples))
+        clash: Counter[tuple[str, int]] = Counter()
+        for i in columns.apart:
+            if fixed[i] and online[place[i]]:
+                clash.update((tag, int(place[i])) for tag in cluster.guests[i].anti_affinity - moving)
+        total += APART_PRICE * sum(count - 1 for count in clash.values())
+    return total
 
 
 class _Totals:

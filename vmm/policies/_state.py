@@ -15,7 +15,7 @@ import numpy as np
 
 from vmm.policies._problem import Floats, Ints, Problem
 from vmm.policies.constraints import SLACK
-from vmm.policies.objective import OVERFULL_PRICE
+from vmm.policies.objective import APART_PRICE, OVERFULL_PRICE
 
 INF = math.inf
 
@@ -61,6 +61,8 @@ class State:
             total += cap.weight * float(np.maximum(0.0, value - cap.limit).sum())
         if self._overfull:
             total += OVERFULL_PRICE * float(self._guests[(self._free_mib < 0) & (p.online > 0)].sum())
+        if len(self._apart):
+            total += APART_PRICE * float((np.maximum(self._apart - 1, 0) @ p.online).sum())
         if len(self._near):
             everywhere = self._near.sum(axis=1)
             together = (self._near * (self._near - 1)).sum()
@@ -171,7 +173,10 @@ class State:
         if p.caps:
             self._cap_prices(arrive, leave, hosts)
         if len(self._apart):
-            arrive[p.apart.member @ (self._apart[:, hosts] > 0)] = INF
+            there = self._apart[:, hosts]
+            arrive[p.apart.member @ (there > 0)] = INF
+            if (there > 1).any():
+                leave -= APART_PRICE * (p.apart.member.astype(np.int64) @ (there > 1)) * p.online[hosts]
         if len(self._near):
             arrive -= p.objective.affinity_price * (p.near.member @ self._near[:, hosts])
             leave += p.objective.affinity_price * (p.near.member @ (self._near[:, hosts] - 1))

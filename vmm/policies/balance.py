@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from vmm.policies._broken import still_broken
 from vmm.policies._descent import Move, Stop, descend
 from vmm.policies._exchange import PARTNERS, Exchange
 from vmm.policies._exhaustive import end_states
@@ -83,7 +84,7 @@ def balance(
     before = state.score()
     plan = Plan("balance", objective.name, before, before, seed=search.seed)
     if why := _nothing_to_do(cluster, problem, search):
-        return replace(plan, why_empty=why)
+        return replace(plan, why_empty=why + still_broken(cluster))
     watch = _Watch(search)
     moves = _search(problem, state, before, search, watch)
     scores = replay(problem, moves)
@@ -95,7 +96,8 @@ def balance(
             if best > 1e-9
             else "no move gains anything"
         )
-        return replace(plan, why_empty=f"{why} (score {before:.6f})", cut_by_clock=watch.cut)
+        why += f" (score {before:.6f}){still_broken(cluster)}"
+        return replace(plan, why_empty=why, cut_by_clock=watch.cut)
     actions = migrations(problem, moves, limits)
     return replace(plan, actions=actions, score_after=actions[-1].score_after or 0.0, cut_by_clock=watch.cut)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from vmm.durations import parse_duration_s
@@ -97,8 +97,8 @@ def _objective(
     chosen = known[name]
     if not any(soft.values()):
         return chosen
-    return Objective(
-        chosen.name, chosen.deviations, chosen.ceilings, soft["affinity"], soft["spread"], soft["power"]
+    return replace(
+        chosen, affinity_price=soft["affinity"], spread_price=soft["spread"], power_price=soft["power"]
     )
 
 

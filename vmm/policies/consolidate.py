@@ -1,8 +1,8 @@
 """Consolidation: the fewest hosts that hold all guests, then the fewest migrations to get there.
 
-Hosts that some guest may not leave stay on. Numbers of hosts are tried from the lower bound up; for each,
-sets of hosts in order of how few guests they leave outside, until one can be packed and reached by moves
-that are legal one after another.
+Hosts that some guest may not leave stay on, and those with the second copy of a guest's disk. Numbers of
+hosts are tried from the lower bound up; for each, sets of hosts in order of how few guests they leave
+outside, until one can be packed and reached by moves that are legal one after another.
 """
 
 from __future__ import annotations
@@ -109,6 +109,9 @@ def _task(p: Problem, on: Bools, seed: int) -> _Task:
         here = p.counts[kind] > 0
         if not (p.reach[kind] & ~here).any():
             must |= on & here
+    copies = {g.secondary for g in p.cluster.guests if g.secondary}
+    if copies:
+        must |= on & np.array([h.name in copies for h in p.cluster.hosts], dtype=np.bool_)
     needed = p.need @ p.counts.sum(axis=1)
     capacity = _whole_units(np.where(takes, capacity, 0.0), p.need)
     return _Task(p, on, must, p.counts.sum(axis=0), capacity, needed, seed)
@@ -127,8 +130,7 @@ def _whole_units(capacity: Floats, need: Floats) -> Floats:
 def _best(problem: Problem, on: Bools, spare: int, seed: int) -> tuple[Bools, list[Move]]:
     """Hosts to keep and legal moves that empty the others."""
     task = _task(problem, on, seed)
-    some = int(bool(task.guests.any()))
-    lower = max(fewest(task.capacity, task.needed, task.must), int(task.must.sum()), some)
+    lower = max(fewest(task.capacity, task.needed, task.must), int(task.must.sum()), 1)
     for size in range(lower, int(on.sum())):
         found = _of_size(task, size)
         if found is not None and spare:

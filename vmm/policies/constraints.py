@@ -13,11 +13,8 @@ SLACK = 1e-9
 """Rounding allowed in a comparison of a need with the room for it (MiB, vCPUs)."""
 
 
-def unreachable(guest: Guest, host: Host) -> str:
-    """Why this host could never run this guest, whatever else runs there; empty if it could.
-
-    Looks at what does not change during a plan: networks, storages, CPU model, pins, size.
-    """
+def forbidden(guest: Guest, host: Host) -> str:
+    """Why this guest may not be on this host, whatever its size: networks, storages, CPU model, pins."""
     if guest.networks and not guest.networks <= host.networks:
         return f"{host.name} does not reach network {', '.join(sorted(guest.networks - host.networks))}"
     if guest.storages and not guest.storages <= host.storages:
@@ -26,6 +23,16 @@ def unreachable(guest: Guest, host: Host) -> str:
         return f"{host.name} cannot give CPU model {guest.cpu_model}"
     if guest.pinned and host.name not in guest.pinned:
         return f"{guest.name} is pinned to {', '.join(sorted(guest.pinned))}"
+    return ""
+
+
+def unreachable(guest: Guest, host: Host) -> str:
+    """Why this host could never run this guest, whatever else runs there; empty if it could.
+
+    Looks at what does not change during a plan: networks, storages, CPU model, pins, size.
+    """
+    if reason := forbidden(guest, host):
+        return reason
     if guest.memory_mib > host.memory_mib - host.memory_own_mib - host.memory_reserve_mib:
         return f"{host.name} has too little memory even when empty"
     if guest.vcpus > host.vcpu_ratio * host.cpus - host.vcpus_own:

@@ -40,13 +40,20 @@ def evacuate(
     leaving = set(names)
     inside = [i for i, g in enumerate(cluster.guests) if g.host in leaving]
     going = [i for i in inside if not cluster.guests[i].immovable]
+    copies: dict[str, list[str]] = {}
+    for guest in cluster.guests:
+        if guest.secondary in leaving:
+            copies.setdefault(guest.secondary, []).append(guest.name)
+    reasons = {
+        host: f"the second copy of the disk of {_some(guests)} stays on it" for host, guests in copies.items()
+    }
     if not going:
         stuck = {
             cluster.guests[i].name: f"it may not be moved: {cluster.guests[i].immovable}" for i in inside
         }
         why = f"no guest may leave {', '.join(names)}" if inside else f"no guest is on {', '.join(names)}"
         score = State(compile_problem(cluster, objective)).score()
-        return Plan("evacuate", objective.name, score, score, why_empty=why, unplaced=stuck)
+        return Plan("evacuate", objective.name, score, score, why_empty=why, unplaced=stuck, reasons=reasons)
     after = tuple(replace(h, state=HostState.OFFLINE) if h.name in leaving else h for h in cluster.hosts)
     guests = [cluster.guests[i] for i in going]
     problem = compile_arrivals(cluster, objective, guests, hosts=after, gone=going)
@@ -76,4 +83,9 @@ def evacuate(
         ),
         why_empty="" if puts else "no other host has room for any of its guests",
         unplaced=unplaced,
+        reasons=reasons,
     )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

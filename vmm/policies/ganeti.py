@@ -2,19 +2,22 @@
 
 Meaning of the fields as measured from ganeti-htools 3.0: a move is legal when the target is online,
 keeps more than 0 MiB free, and stays within the policy's vCPU ratio. Guests on shared storage ('ext',
-'rbd', 'gluster', 'sharedfile', 'blockdev', 'diskless') may go to any host of their group; others stay.
+'rbd', 'gluster', 'sharedfile', 'blockdev', 'diskless') may go to any host of their group; others stay. A
+DRBD guest's secondary keeps the memory of the primary with the most guests there, should it be lost.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from vmm.policies.errors import BadFile
 from vmm.policies.model import Cluster, Guest, Host, HostState, Load
 
 SHARED = frozenset({"ext", "rbd", "gluster", "sharedfile", "blockdev", "diskless"})
-_DEFAULT_RATIO = 4.0
+_DEFAULT_RATIO, _DEFAULT_SPINDLE_RATIO = 4.0, 32.0
 _EXCLUSION_PREFIX = "htools:iextags:"
 
 
@@ -31,7 +34,9 @@ def parse_cluster(text: str, file: str = "<cluster>", loads: Mapping[str, Load] 
             f"found {len(sections)} sections, expected groups, nodes, instances",
             next_step="separate the sections by one empty line",
         )
-    ratios = _ratios(sections[4] if len(sections) > 4 else [], file)
+    policies = sections[4] if len(sections) > 4 else []
+    ratios = _ratios(policies, file, 4, "vCPU ratio")
+    spindle_ratios = _ratios(policies, file, 5, "spindle ratio")
     groups = {fields[1]: fields[0] for _, fields in sections[0] if len(fields) > 1}
     exclusion = _exclusion_tags(sections[3] if len(sections) > 3 else [])
     nodes = [_node(fields, file, line) for line, fields in sections[1]]
@@ -42,14 +47,17 @@ def parse_cluster(text: str, file: str = "<cluster>", loads: Mapping[str, Load] 
     ones = Load(1.0, 1.0, 1.0, 1.0)
     guests = []
     used: dict[str, float] = dict.fromkeys(known, 0.0)
+    local = _Local()
     for line, fields in sections[2]:
         guest = _instance(fields, file, line, known, loads, ones, exclusion)
         guests.append(guest)
         used[guest.host or ""] += guest.memory_mib
-    hosts = [
-        _host(fields, numbers, used[fields[0]], ratios, groups)
-        for (_, fields), numbers in zip(sections[1], nodes, strict=True)
-    ]
+        if guest.immovable:
+            local.add(guest, fields, file, line)
+    hosts = []
+    for (_, fields), numbers in zip(sections[1], nodes, strict=True):
+        host = _host(fields, numbers, used[fields[0]], ratios, groups)
+        hosts.append(local.applied(host, numbers.get(9, 0.0), spindle_ratios) if local.any else host)
     return Cluster(hosts, guests)
 
 
@@ -133,6 +141,7 @@ _NODE_FIELDS = {
     4: "disk",
     5: "free disk",
     6: "CPUs",
+    9: "spindles",
     13: "host vCPUs",
     14: "speed",
 }
@@ -153,6 +162,38 @@ def _node(fields: Sequence[str], file: str, line: int) -> dict[int, float]:
         for i, what in _NODE_FIELDS.items()
         if i < len(fields)
     }
+
+
+class _Local:
+    """What guests on local disks take of their hosts: spindles, and memory kept where their secondary is."""
+
+    def __init__(self) -> None:
+        self.any = False
+        self._spindles: Counter[str] = Counter()
+        self._standby: dict[str, Counter[str]] = {}
+
+    def add(self, guest: Guest, fields: Sequence[str], file: str, line: int) -> None:
+        self.any = True
+        busy = (
+            _number(fields[10], file, line, f"instance {guest.name!r}: spindles") if len(fields) > 10 else 1
+        )
+        for host in filter(None, (guest.host, guest.secondary)):
+            self._spindles[host] += busy  # type: ignore[assignment]  # spindles may be parts
+        if guest.secondary and (len(fields) < 6 or fields[5] == "Y"):
+            kept = self._standby.setdefault(guest.secondary, Counter())
+            kept[guest.host or ""] += guest.memory_mib  # type: ignore[assignment]
+
+    def applied(self, host: Host, spindles: float, ratios: Mapping[str, float]) -> Host:
+        """The host with its spindles' use, and with the reserve for the host whose loss would need most."""
+        all_spindles = spindles * ratios.get(host.group, ratios.get("", _DEFAULT_SPINDLE_RATIO))
+        standby_mib = float(max(self._standby.get(host.name, {}).values(), default=0))
+        most_mib = host.memory_mib - host.memory_own_mib
+        return replace(
+            host,
+            spindles_used=self._spindles[host.name] / all_spindles if all_spindles else 0.0,
+            standby_mib=standby_mib,
+            memory_reserve_mib=min(host.memory_reserve_mib + standby_mib, most_mib),
+        )
 
 
 def _host(
@@ -181,6 +222,7 @@ def _host(
         disk_own_mib=max(0.0, number[4] - number[5]),
         state=HostState.OFFLINE if fields[7] == "Y" else HostState.UP,
         networks=frozenset({group}),
+        group=groups.get(group, group),
     )
 
 
@@ -198,6 +240,8 @@ def _instance(
     name, template = fields[0], fields[8]
     if fields[6] not in nodes:
         raise BadFile(file, line, f"instance {name!r} is on unknown node {fields[6]!r}")
+    if fields[7] and fields[7] not in nodes:
+        raise BadFile(file, line, f"instance {name!r} has its secondary on unknown node {fields[7]!r}")
     tags = fields[9].split(",") if len(fields) > 9 and fields[9] else []
     return Guest(
         name=name,
@@ -211,14 +255,15 @@ def _instance(
         immovable=""
         if template in SHARED
         else f"its disk template {template!r} cannot be migrated to any host",
+        secondary=fields[7],
     )
 
 
-def _ratios(rows: Sequence[_Row], file: str) -> dict[str, float]:
+def _ratios(rows: Sequence[_Row], file: str, at: int, what: str) -> dict[str, float]:
     return {
-        fields[0]: _number(fields[4], file, line, f"policy of {fields[0] or 'the cluster'!r}: vCPU ratio")
+        fields[0]: _number(fields[at], file, line, f"policy of {fields[0] or 'the cluster'!r}: {what}")
         for line, fields in rows
-        if len(fields) > 4
+        if len(fields) > at
     }
 
 

@@ -113,6 +113,7 @@ def _hosts(shape: Shape, guests: list[Guest], rng: np.random.Generator) -> list[
                 memory_reserve_mib=1,
                 vcpu_ratio=shape.vcpu_ratio,
                 networks=_GROUP,
+                group="g0",
             )
         )
     return out

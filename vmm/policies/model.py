@@ -27,7 +27,8 @@ class HostState(enum.Enum):
     UP = "up"
     """Runs guests and takes new ones."""
     DRAINING = "draining"
-    """Runs its guests and gives them away, takes none."""
+    """Runs its guests and gives them away, takes none. Each guest still there has a price, so that a
+    balance takes them off."""
     OFFLINE = "offline"
     """Runs nothing; what the records show there has to be restarted elsewhere."""
 
@@ -68,7 +69,13 @@ class Host:
     cpu_models: frozenset[str] = frozenset()
     """CPU models that guests may ask for here; a guest that asks for none runs anywhere."""
     rack: str = ""
+    group: str = ""
+    """Hosts of different groups never exchange guests; each group is balanced by itself."""
     power_w: float = 0.0
+    spindles_used: float = 0.0
+    """Part of its spindles that guests with local disks keep busy (Ganeti's; such guests never move)."""
+    standby_mib: float = 0.0
+    """Part of the reserve that is kept for guests whose `secondary` this host is (Ganeti's DRBD)."""
 
     @property
     def takes_guests(self) -> bool:
@@ -102,6 +109,8 @@ class Guest:
     """The only hosts it may run on; empty = any."""
     immovable: str = ""
     """Why it may not be moved now; empty = it may."""
+    secondary: str = ""
+    """Host with the second copy of its disk, which has to stay on; empty = none."""
     priority: int = 0
     """Higher is recovered first."""
     share: str = ""

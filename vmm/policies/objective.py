@@ -4,6 +4,8 @@
           + sum of weight * (units of a Metric above a limit, summed over hosts)        [Ceiling]
           + price of guests of one affinity tag apart, of one spread tag in one rack, of power
           + 20 per guest on an offline host + 1 per guest on a host with less than no memory free
+          + 2 per guest that breaks a constraint where it is: on a draining host, out of reach of its network
+            or storage, off its pins, or on one host with others that it is to be apart from
 
 A Metric is linear: on a host it is scale * (base + sum over its guests of amount). All that planners
 do rests on that: a move changes two hosts' values, so the new deviation follows in closed form.
@@ -29,6 +31,10 @@ OFFLINE_PRICE = 20.0
 """Score of one guest on an offline host (16 + 4 in Ganeti's)."""
 OVERFULL_PRICE = 1.0
 """Score of one guest on a host with less memory than its guests use."""
+APART_PRICE = 2.0
+"""Score of each guest but one that share an anti-affinity tag on a host that is not offline, as in Ganeti."""
+MISPLACED_PRICE = 2.0
+"""Score of one guest on a host that is draining, or that its network, storage, CPU model or pins forbid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +86,13 @@ class Objective:
     spread_price: float = 0.0
     power_price: float = 0.0
     """Per W of host power and per part of the host's memory that a guest takes."""
+    standby_price: float = 0.0
+    """Per part of a host's memory that is kept for guests with their secondary there."""
 
     def __post_init__(self) -> None:
         prices = {d.metric.name: d.weight for d in self.deviations}
         prices |= {c.metric.name: c.weight for c in self.ceilings}
+        prices["standby"] = self.standby_price
         prices |= {"affinity": self.affinity_price, "spread": self.spread_price, "power": self.power_price}
         for name, weight in prices.items():
             if not 0 <= weight < math.inf:
@@ -134,17 +143,31 @@ DISK_LOAD = Metric("disk_load", lambda g: g.load.disk, _one, _zero, True, lambda
 NETWORK_LOAD = Metric("network_load", lambda g: g.load.network, _one, _zero, True, lambda c: c.load[3])
 GUESTS = Metric("guests", lambda _: 1.0, _one, _zero, False, lambda c: np.ones(len(c.host)))
 """Number of guests."""
+SPINDLES = Metric(
+    "spindles", lambda _: 0.0, _one, lambda h: h.spindles_used, False, lambda c: np.zeros(len(c.host))
+)
+"""Spindles kept busy by guests on local disks; no move changes it."""
+STANDBY = Metric(
+    "standby",
+    lambda _: 0.0,
+    lambda h: 1 / h.memory_mib,
+    lambda h: h.standby_mib,
+    False,
+    lambda c: np.zeros(len(c.host)),
+)
+"""Part of memory kept for guests with their secondary there; no move changes it."""
 
 METRICS: Mapping[str, Metric] = {
     m.name: m for m in (MEMORY, VCPUS, DISK, CPU_LOAD, MEMORY_LOAD, DISK_LOAD, NETWORK_LOAD, GUESTS)
 }
 
 _CAPACITY = tuple(Deviation(m) for m in (MEMORY, VCPUS, DISK))
+_FIXED = (Deviation(SPINDLES), Deviation(STANDBY))
 _LOADS = tuple(Deviation(m) for m in (CPU_LOAD, MEMORY_LOAD, DISK_LOAD, NETWORK_LOAD))
 
-GANETI = Objective("ganeti", _CAPACITY + _LOADS)
-"""The score of Ganeti's htools 3.0 for shared storage."""
-STATIC = Objective("ganeti-static", _CAPACITY)
+GANETI = Objective("ganeti", _CAPACITY + _LOADS + _FIXED, standby_price=0.25)
+"""The score of Ganeti's htools 3.0."""
+STATIC = Objective("ganeti-static", _CAPACITY + _FIXED, standby_price=0.25)
 """The same without measured load (`hbal --ignore-dynu`)."""
 
 

@@ -42,6 +42,18 @@ def naive_score(cluster: Cluster, objective: Objective) -> float:
             total += 20 * len(there[h.name])
         elif used > h.memory_mib:
             total += len(there[h.name])
+        if h.state is not HostState.OFFLINE:
+            total += 2 * sum(
+                h.state is HostState.DRAINING
+                or not g.networks <= h.networks
+                or not g.storages <= h.storages
+                or (g.cpu_model != "" and g.cpu_model not in h.cpu_models)
+                or (bool(g.pinned) and h.name not in g.pinned)
+                for g in there[h.name]
+            )
+            tags = Counter(tag for g in there[h.name] for tag in g.anti_affinity)
+            total += 2 * sum(number - 1 for number in tags.values())
+            total += objective.standby_price * h.standby_mib / h.memory_mib
         total += objective.power_price * sum(h.power_w * g.memory_mib / h.memory_mib for g in there[h.name])
     placed = [g for g in cluster.guests if g.host is not None]
     racks = {h.name: h.rack or f"alone {h.name}" for h in cluster.hosts}
