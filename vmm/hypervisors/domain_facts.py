@@ -33,6 +33,7 @@ class Described:
     memory_mib: int
     max_memory_mib: int
     vcpus: int
+    max_vcpus: int
     disks: tuple[str, ...]
     interfaces: tuple[str, ...]
     managed: bool
@@ -59,6 +60,7 @@ def describe(xml: str) -> Described:
         memory_mib=memory_mib if current is None else _mib(current),
         max_memory_mib=memory_mib,
         vcpus=vcpus,
+        max_vcpus=1 if vcpu is None else int(vcpu.text or vcpus),
         disks=tuple(_source(disk) for disk in root.iterfind("devices/disk")),
         interfaces=tuple(_interface(nic) for nic in root.iterfind("devices/interface")),
         managed=mark is not None,

@@ -13,7 +13,7 @@ from pathlib import Path
 from vmm.errors import ConfigError
 from vmm.hypervisors.interface import GuestFailed
 from vmm.hypervisors.names import MAX_CMDLINE
-from vmm.messages.guest import GuestSpec
+from vmm.messages.guest import GuestSpec, bounds_of
 
 NAMESPACE = "urn:vmm:guest:1"
 PREFIX = "vmm"
@@ -110,6 +110,7 @@ def domain_xml(
     vcpu = _text(domain, "vcpu", most_vcpus, placement="static")
     if most_vcpus > spec.vcpus:
         vcpu.set("current", str(spec.vcpus))
+    _vcpus(domain, spec, most_vcpus)
     _os(domain, spec, flavour, files, machine)
     if flavour.virtio:
         features = ET.SubElement(domain, "features")
@@ -126,6 +127,18 @@ def domain_xml(
     _devices(domain, spec, flavour, files)
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode")
+
+
+def _vcpus(domain: ET.Element, spec: GuestSpec, most: int) -> None:
+    """vCPUs that are there at the start can be taken away only if it is said now; by default none can."""
+    least = bounds_of(spec).min_vcpus
+    if least >= spec.vcpus:
+        return
+    vcpus = ET.SubElement(domain, "vcpus")
+    for number in range(most):
+        enabled, plugged = number < spec.vcpus, number >= least
+        words = {True: "yes", False: "no"}
+        ET.SubElement(vcpus, "vcpu", id=str(number), enabled=words[enabled], hotpluggable=words[plugged])
 
 
 def _os(domain: ET.Element, spec: GuestSpec, flavour: Flavour, files: DomainFiles, machine: str) -> None:

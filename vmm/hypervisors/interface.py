@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from vmm.errors import CommandFailed
-from vmm.messages.guest import GuestSpec
+from vmm.messages.guest import GuestSize, GuestSpec
 
 
 class HypervisorDown(CommandFailed):
@@ -95,6 +95,23 @@ class Hypervisor(Protocol):
         `uuid` tells this guest from another of its name. On failure it runs on here. Codes:
         `migration-failed`, `not-supported`, and `target-unreachable` when it is not here and whether it is
         there cannot be seen; `no-such-guest`: on neither.
+        """
+
+    def resize(
+        self,
+        name: str,
+        *,
+        memory_mib: int | None = None,
+        vcpus: int | None = None,
+        cpu_weight: float | None = None,
+        cpu_cap: float | None = None,
+    ) -> GuestSize:
+        """Change what a running guest has, and look whether it followed; None leaves a thing as it is.
+
+        Returns the size read back. On failure it has what it had before, as far as the guest lets itself be
+        put back; the message says what it has. Codes: `over-limit` (more than the guest was made for),
+        `no-memory`, `no-cpus`, `not-running`, `not-followed` (the guest did not give or take it in time),
+        `not-supported` (also: no control group for weight and cap).
         """
 
     def console_tail(self, name: str, lines: int = 20) -> str:

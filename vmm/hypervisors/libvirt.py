@@ -18,9 +18,11 @@ from vmm.hypervisors.domain_xml import DomainFiles, domain_xml, flavour_of
 from vmm.hypervisors.interface import GuestFacts, GuestFailed, HostFacts, HypervisorDown
 from vmm.hypervisors.libvirt_link import Link, text_of
 from vmm.hypervisors.libvirt_migration import Migration
+from vmm.hypervisors.libvirt_resize import Resizer
 from vmm.hypervisors.names import check_name, check_spec
 from vmm.hypervisors.overlay import Overlays
-from vmm.messages.guest import GuestSpec
+from vmm.hypervisors.sizes import changes, wanted_size
+from vmm.messages.guest import GuestSize, GuestSpec, size_of
 
 _ASK_AGAIN_S = 5.0
 """A guest that still boots does not hear the power button, so it is pressed again."""
@@ -62,7 +64,9 @@ class LibvirtHypervisor:
         self._closed = threading.Event()
         self._link = Link(self._library, settings.uri)
         self._migration = Migration(self._library, settings, self._closed)
+        self._resizer = Resizer(self._library, self._closed, clock)
         self._admission = threading.Lock()
+        self._resizing = threading.Lock()
 
     def facts(self) -> HostFacts:
         return self._link.run("asking the host", self._facts)
@@ -87,6 +91,19 @@ class LibvirtHypervisor:
 
     def migrate(self, name: str, target: str, uuid: str = "") -> None:
         self._link.run(f"moving {name} to {target}", lambda conn: self._migrate(conn, name, target, uuid))
+
+    def resize(
+        self,
+        name: str,
+        *,
+        memory_mib: int | None = None,
+        vcpus: int | None = None,
+        cpu_weight: float | None = None,
+        cpu_cap: float | None = None,
+    ) -> GuestSize:
+        asked = changes(memory_mib, vcpus, cpu_weight, cpu_cap)
+        with self._resizing:  # the same one, delivered twice: the second looks at what the first has done
+            return self._link.run(f"resizing {name}", lambda conn: self._resize(conn, name, asked))
 
     def console_tail(self, name: str, lines: int = 20) -> str:
         return self._consoles.tail(name, lines)
@@ -161,7 +178,7 @@ class LibvirtHypervisor:
             return
         kernel = self._overlays.boot_file(spec.kernel, spec.name, "kernel") if spec.kernel else None
         initrd = self._overlays.boot_file(spec.initrd, spec.name, "initrd") if spec.initrd else None
-        self._require_memory(conn, spec)
+        self._require_memory(conn, spec.name, spec.memory_mib)
         if domain is not None and self._overlays.path(spec.name).exists():
             self._start(conn, domain)  # an earlier create was cut off before the start
             return
@@ -172,6 +189,7 @@ class LibvirtHypervisor:
             xml = domain_xml(spec, self._flavour, files, self._settings.machine, self._settings.cpu)
             domain = conn.defineXML(xml)
             self._start(conn, domain)
+            self._resizer.made(domain, size_of(spec), lambda exc: self._link.lost(conn, exc))
         except self._library.libvirtError as exc:
             if self._link.lost(conn, exc):
                 raise  # whether the guest runs is not known: its disk must stay
@@ -233,6 +251,20 @@ class LibvirtHypervisor:
                 next_step="see the list of guests",
             )
 
+    def _resize(self, conn: Any, name: str, asked: dict[str, float]) -> GuestSize:
+        domain = self._managed(conn, name)
+        described = self._describe(domain)
+        if not domain.isActive():
+            raise GuestFailed(
+                "not-running", f"guest {name} is off and has no size to change.", next_step="start it first"
+            )
+        now = self._resizer.size(domain)
+        wanted = wanted_size(name, now, asked, described.max_memory_mib, described.max_vcpus)
+        if wanted.memory_mib > now.memory_mib:
+            self._require_memory(conn, name, wanted.memory_mib)
+        self._resizer.change(domain, wanted, asked, lambda exc: self._link.lost(conn, exc))
+        return self._resizer.size(domain)
+
     # parts
 
     def _clean_up(self, conn: Any, name: str) -> None:
@@ -290,14 +322,15 @@ class LibvirtHypervisor:
             if self._closed.wait(min(_POLL_S, left)):
                 raise HypervisorDown(f"{self._settings.uri}: closed while waiting.", next_step="try again")
 
-    def _require_memory(self, conn: Any, spec: GuestSpec) -> None:
+    def _require_memory(self, conn: Any, name: str, memory_mib: int) -> None:
         facts = self._facts(conn)
-        used = sum(guest.memory_mib for guest in self._guests(conn) if guest.state in ACTIVE)
+        others = [guest for guest in self._guests(conn) if guest.state in ACTIVE and guest.name != name]
+        used = sum(guest.memory_mib for guest in others)
         free = facts.memory_mib - facts.reserved_mib - used
-        if spec.memory_mib > free:
+        if memory_mib > free:
             raise GuestFailed(
                 "no-memory",
-                f"guest {spec.name} needs {spec.memory_mib} MiB, host {facts.name} has {max(free, 0)} MiB "
+                f"guest {name} needs {memory_mib} MiB, host {facts.name} has {max(free, 0)} MiB "
                 f"free of {facts.memory_mib} ({facts.reserved_mib} reserved, {used} in guests).",
                 next_step="destroy a guest first, or choose another host",
             )

@@ -17,7 +17,8 @@ from vmm.config import HypervisorSettings
 from vmm.hypervisors.interface import GuestFacts, GuestFailed, HostFacts, HypervisorDown
 from vmm.hypervisors.memory_store import Record, load_records, save_records
 from vmm.hypervisors.names import check_name, check_spec
-from vmm.messages.guest import GuestSpec
+from vmm.hypervisors.sizes import NO_BALLOON, changes, not_followed, wanted_size
+from vmm.messages.guest import GuestSize, GuestSpec, bounds_of, resized, size_of
 
 Stopper = Callable[[], None]
 OnBoot = Callable[[GuestSpec], Stopper]
@@ -31,10 +32,12 @@ DEFAULT_CPUS = 8
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Failures to play. `templates` None: every template is there. `never_boot` names templates that hang."""
+    """Failures to play. `templates` None: every template is there. `never_boot` names templates that hang,
+    `deaf` those whose guests do not follow when they are to be resized."""
 
     templates: frozenset[str] | None = None
     never_boot: frozenset[str] = frozenset()
+    deaf: frozenset[str] = frozenset()
     disk_full: bool = False
     down: bool = False
 
@@ -164,6 +167,36 @@ class MemoryHypervisor:
             next_step="use driver = libvirt, or retire the guest and make another there",
         )
 
+    def resize(
+        self,
+        name: str,
+        *,
+        memory_mib: int | None = None,
+        vcpus: int | None = None,
+        cpu_weight: float | None = None,
+        cpu_cap: float | None = None,
+    ) -> GuestSize:
+        asked = changes(memory_mib, vcpus, cpu_weight, cpu_cap)
+        with self._lock:
+            guest = self._get(name)
+            spec = guest.record.spec
+            if guest.record.state != "running":
+                raise GuestFailed(
+                    "not-running",
+                    f"guest {name} is off and has no size to change.",
+                    next_step="start it first",
+                )
+            bounds, now = bounds_of(spec), size_of(spec)
+            wanted = wanted_size(name, now, asked, bounds.max_memory_mib, bounds.max_vcpus)
+            new = resized(spec, wanted)
+            if wanted.memory_mib > now.memory_mib or wanted.vcpus > now.vcpus:
+                self._require_room(new)
+            if wanted != now and spec.template in self.faults.deaf:
+                raise not_followed(name, "as size", wanted, now, "", NO_BALLOON)
+            guest.record = replace(guest.record, spec=new)
+            self._save()
+            return wanted
+
     def console_tail(self, name: str, lines: int = 20) -> str:
         with self._lock:
             guest = self._guests.get(check_name(name))
@@ -228,7 +261,11 @@ class MemoryHypervisor:
 
     def _require_room(self, spec: GuestSpec) -> None:
         facts = self._facts()
-        running = [g.record.spec for g in self._guests.values() if g.record.state == "running"]
+        running = [
+            g.record.spec
+            for g in self._guests.values()
+            if g.record.state == "running" and g.record.spec.name != spec.name
+        ]
         free = facts.memory_mib - facts.reserved_mib - sum(other.memory_mib for other in running)
         if spec.memory_mib > free:
             raise GuestFailed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +18,9 @@ _VALUE = re.compile(r"[!#-~]*")
 
 MAX_CMDLINE = 2047
 """Bytes of an x86 kernel command line without the final zero (COMMAND_LINE_SIZE)."""
+
+MAX_WEIGHT = 100.0
+"""A weight of 100 is the most that control groups of either version take."""
 
 
 def check_name(name: str) -> str:
@@ -44,6 +48,12 @@ def check_spec(spec: GuestSpec) -> None:
         value = getattr(spec, field)
         if value and value < least:
             raise _bad(spec, field, value, f"give 0 or at least {least}")
+    for field, most in (("min_memory_mib", spec.memory_mib), ("min_vcpus", spec.vcpus)):
+        value = getattr(spec, field)
+        if not 0 <= value <= most:
+            raise _bad(spec, field, value, f"give 0 to {most}")
+    if not (0 < spec.cpu_weight <= MAX_WEIGHT and 0 <= spec.cpu_cap < math.inf):
+        raise _bad(spec, "cpu_weight, cpu_cap", (spec.cpu_weight, spec.cpu_cap), "give 1 and 0")
     if not spec.template:
         raise _bad(spec, "template", spec.template, "name an image file of the host's images folder")
     if spec.initrd and not spec.kernel:

@@ -20,6 +20,7 @@ from hypervisor_world import MakeSpec
 from vmm.config import HypervisorSettings
 from vmm.hypervisors.interface import GuestFailed, HypervisorDown
 from vmm.hypervisors.libvirt import LibvirtHypervisor
+from vmm.messages.guest import GuestSize
 
 pytestmark = pytest.mark.e2e
 
@@ -221,3 +222,23 @@ def test_libvirtd_dies_and_comes_back(host: LibvirtHypervisor, make_spec: MakeSp
     assert [(g.name, g.state) for g in host.guests()] == [(spec.name, "running")]
     host.destroy(spec.name)
     assert host.guests() == []
+
+
+def test_a_deaf_guest_is_not_called_resized(host: LibvirtHypervisor, make_spec: MakeSpec) -> None:
+    """A boot sector has no balloon driver and gives no vCPU back; it can be given one."""
+    room = {"max_memory_mib": 128, "max_vcpus": 3}
+    spec = make_spec(template="groupA.img", memory_mib=64, network="user", **room)
+    host.create(spec)
+    wait_for(lambda: "guest is up" in host.console_tail(spec.name))
+    for asked, said in (({"memory_mib": 64}, "64 MiB wanted, it has 128"), ({"vcpus": 1}, "")):
+        if not said:  # first one more
+            assert host.resize(spec.name, vcpus=2) == GuestSize(128, 2)
+            said = "1 vCPUs wanted, it has 2"
+        with pytest.raises(GuestFailed, match=said) as caught:
+            host.resize(spec.name, **asked)
+        assert caught.value.code == "not-followed"
+    (guest,) = host.guests()
+    assert (guest.memory_mib, guest.vcpus) == (128, 2)
+    with pytest.raises(GuestFailed, match="cgroup") as caught:
+        host.resize(spec.name, cpu_cap=0.5)
+    assert caught.value.code == "not-supported"

@@ -17,6 +17,9 @@ SHUTDOWN_GRACE_S = 30.0
 MIGRATION_LIMIT_S = 3600.0
 """Longer than the Manager waits: a migration that goes on is waited for by the next one that is asked."""
 
+RESIZE_LIMIT_S = 80.0
+"""Longer than a hypervisor waits for a guest to follow."""
+
 
 def _hypervisor(context: Context) -> Hypervisor:
     if context.hypervisor is None:
@@ -65,6 +68,21 @@ def migrate_guest(context: Context, name: str, target: str, uuid: str = "") -> V
     return {"name": name, "host": target}
 
 
+def resize_guest(
+    context: Context,
+    name: str,
+    memory_mib: int | None = None,
+    vcpus: int | None = None,
+    cpu_weight: float | None = None,
+    cpu_cap: float | None = None,
+) -> Value:
+    """Change a running guest's memory, vCPUs, CPU weight and cap (those named); what it has afterwards."""
+    size = _hypervisor(context).resize(
+        name, memory_mib=memory_mib, vcpus=vcpus, cpu_weight=cpu_weight, cpu_cap=cpu_cap
+    )
+    return {"name": name, **msgspec.structs.asdict(size)}
+
+
 def console_tail(context: Context, name: str, lines: int = 20) -> Value:
     """The last lines of the guest's serial console."""
     return _hypervisor(context).console_tail(name, lines)
@@ -95,6 +113,15 @@ def vmm_commands() -> list[CommandPlugin]:
             MIGRATION_LIMIT_S,
             True,
             "Move a running guest to another host",
+        ),
+        CommandPlugin(
+            "resize_guest",
+            resize_guest,
+            {"name": str, "memory_mib": int, "vcpus": int, "cpu_weight": float, "cpu_cap": float},
+            _ROLES,
+            RESIZE_LIMIT_S,
+            True,
+            "Change what a running guest has",
         ),
         CommandPlugin(
             "console_tail",
