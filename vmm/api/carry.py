@@ -6,7 +6,8 @@ the journal, and the Manager may refuse any of it. When the cluster is not as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from vmm.cluster.model import Guest
 from vmm.cluster.states import COMING
@@ -15,6 +16,7 @@ from vmm.decide.events import Entry, Wished
 from vmm.decide.modelling import cluster_of
 from vmm.decide.outputs import Note
 from vmm.errors import VmmError
+from vmm.messages.guest import size_of
 from vmm.policies.apply import Finished, Stop, next_step
 from vmm.policies.plan import Action, Kind
 
@@ -39,7 +41,7 @@ class Carrier:
         core: Core,
         *,
         news: Callable[[], Iterable[Entry]],
-        wish: Callable[[str, dict[str, str]], str],
+        wish: Callable[[str, dict[str, Any]], str],
         wait: Callable[[], object],
         clock: Callable[[], float],
         tell: Callable[[str], None],
@@ -80,6 +82,8 @@ class Carrier:
             return self._migrate(action)
         if action.kind is Kind.START and action.source:
             return self._restart(action)
+        if action.kind is Kind.RESIZE:
+            return self._resize(action)
         if action.kind is Kind.POWER_OFF:
             host = self._core.state.hosts.get(action.source)
             if host is None or host.maintenance:
@@ -133,6 +137,26 @@ class Carrier:
             return f"guest {action.guest} is {guest.state} on {guest.host}{told}"
         return ""
 
+    def _resize(self, action: Action) -> str:
+        guests = self._core.state.guests
+        sizes = {k: int(v) if k in ("memory_mib", "vcpus") else v for k, v in action.sizes.items()}
+        guest = guests.get(action.guest)
+        if guest is not None and _has(guest, sizes):
+            return ""
+        if why := self._ask("resize_guest", {"guest": action.guest, "host": action.source, **sizes}):
+            return why
+        end_s = self._clock() + self._limit_s
+        while (guest := guests.get(action.guest)) is not None and guest.resize is not None:
+            if self._clock() >= end_s:
+                return f"it has not ended after {self._limit_s:g} s; the Manager goes on with it"
+            self._wait()
+            self._look()
+        if guest is None:
+            return f"guest {action.guest} is gone"
+        if not _has(guest, sizes):
+            return guest.trail[-1].reason if guest.trail else f"it has {size_of(guest.spec)}"
+        return ""
+
     def _hold(self, host: str, actions: Sequence[Action]) -> None:
         found = self._core.state.hosts.get(host)
         if found is None:
@@ -143,7 +167,7 @@ class Carrier:
             raise _stopped(actions, 0, 0, why)
         self._tell(f"host {host} takes no new guests from now on; `vmm host undrain {host}` ends that")
 
-    def _ask(self, name: str, args: dict[str, str]) -> str:
+    def _ask(self, name: str, args: dict[str, Any]) -> str:
         """Send a wish and wait until the Manager has decided on it; why it refused, empty if it did not."""
         wish = self._wish(name, args)
         end_s = self._clock() + TAKEN_LIMIT_S
@@ -164,7 +188,13 @@ class Carrier:
                 self._taken[intent.id] = refused[0] if refused else ""
 
 
+def _has(guest: Guest, sizes: Mapping[str, float]) -> bool:
+    return all(abs(getattr(guest.spec, name) - value) < 0.002 for name, value in sizes.items())
+
+
 def _words(action: Action) -> str:
+    if action.kind is Kind.RESIZE:
+        return f"resize {action.guest} to {' '.join(f'{k}={v:g}' for k, v in action.sizes.items())}"
     if action.kind is Kind.POWER_OFF:
         return f"power-off {action.source}"
     return f"{action.kind.value} {action.guest} from {action.source or '-'} to {action.target or '-'}"

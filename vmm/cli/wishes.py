@@ -66,7 +66,7 @@ def resume(rule: str, reason: str, folder: Path) -> None:
 
 @click.group()
 def guest() -> None:
-    """Retire, move, restart or remove one guest."""
+    """Retire, move, resize, restart or remove one guest."""
 
 
 @click.group()
@@ -129,6 +129,26 @@ def restart(guest: str, host: str | None, source: str, reason: str, folder: Path
     """
     args = {"guest": guest} | ({"host": host} if host else {}) | ({"source": source} if source else {})
     wish(folder, "restart_guest", args, reason)
+
+
+@guest.command("resize")
+@click.argument("guest")
+@click.option("--memory-mib", type=click.IntRange(1), help="Memory, in MiB.")
+@click.option("--vcpus", type=click.IntRange(1), help="Virtual CPUs.")
+@click.option("--cpu-weight", type=float, help="Its part where processors are short; 1: as everybody.")
+@click.option("--cpu-cap", type=float, help="Processors' time that it gets at most, in CPUs; 0: no cap.")
+@click.option("--even-if-busy", is_flag=True, help="Make it smaller also under a job.")
+@_reason
+@_config
+def resize(guest: str, even_if_busy: bool, reason: str, folder: Path, **sizes: Any) -> None:
+    """Give GUEST more or less while it runs, as its profile allows.
+
+    Its host asks it and looks whether it followed; the log and `vmm status` say what became of it.
+    """
+    args = {"guest": guest, **{key: value for key, value in sizes.items() if value is not None}}
+    if len(args) == 1:
+        raise click.UsageError("say what it is to have: --memory-mib, --vcpus, --cpu-weight or --cpu-cap.")
+    wish(folder, "resize_guest", args | ({"even_if_busy": True} if even_if_busy else {}), reason)
 
 
 _command(host, "hold", "hold_host", "host", "Maintenance: no new guests on HOST, present ones run on.")

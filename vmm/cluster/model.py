@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from vmm.messages.guest import GuestSpec
+from vmm.messages.guest import GuestSize, GuestSpec
 from vmm.messages.structs import Reason
 
 
@@ -59,6 +59,19 @@ class Host(msgspec.Struct):
         return self.fenced_s >= 0 and not self.returned
 
 
+class Resize(msgspec.Struct):
+    """A guest's change of size under way: what it is to have, and which names of it somebody asked for.
+
+    `command` is empty while nothing is asked of the host; it is asked again at `retry_s`.
+    """
+
+    wanted: GuestSize
+    asked: list[str]
+    command: str = ""
+    tries: int = 0
+    retry_s: float = 0.0
+
+
 class Guest(msgspec.Struct):
     """A guest that vmm made, in one state of `states.GUEST` since `since_s` until at most `deadline_s`."""
 
@@ -87,6 +100,8 @@ class Guest(msgspec.Struct):
     """How often it was started anew after the death of its host."""
     former: str = ""
     """The dead host that it is being restarted from, until the new host has started it."""
+    resize: Resize | None = None
+    """Its change of size under way; `spec` has the size that it is known to have."""
 
     @property
     def name(self) -> str:
@@ -113,6 +128,8 @@ class CommandRecord(msgspec.Struct):
     code: str = ""
     message: str = ""
     value: str = ""
+    answer: dict[str, Any] = {}
+    """The value of a done command, when it is a table of names and values."""
 
 
 class ShareLuck(msgspec.Struct):

@@ -20,7 +20,8 @@ class Profile(msgspec.Struct, frozen=True):
 
     `addresses` is the first and last IPv4 address given to guests, with the prefix length of their network;
     no addresses means that the guest's own set-up (DHCP) finds one. `migratable`: its guests may be moved to
-    another host while they run, jobs and all.
+    another host while they run, jobs and all. `max_...`, `min_...`: between which sizes they may be resized
+    while they run; 0: not beyond the size they are made with.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Profile(msgspec.Struct, frozen=True):
     cmdline: str = ""
     max_memory_mib: int = 0
     max_vcpus: int = 0
+    min_memory_mib: int = 0
+    min_vcpus: int = 0
     migratable: bool = True
 
 
@@ -119,9 +122,16 @@ def _profile(section: Section, findings: list[Finding]) -> Profile | None:
     values = _values(section, _PROFILE_KEYS, ("template", "vcpus", "memory"), findings)
     if values is None:
         return None
-    for old, new in (("memory", "memory_mib"), ("max_memory", "max_memory_mib")):
-        if old in values:
-            values[new] = values.pop(old)
+    for bound, over in (("max", False), ("min", True)):
+        for key in ("memory", "vcpus"):
+            limit = values.get(f"{bound}_{key}")
+            if limit is not None and limit != values[key] and (limit > values[key]) == over:
+                message = f"[{section.name}] {bound}_{key} is {'above' if over else 'below'} {key}."
+                findings.append(Finding(section.file, section.items[f"{bound}_{key}"].line, message))
+                return None
+    for key in ("memory", "max_memory", "min_memory"):
+        if key in values:
+            values[f"{key}_mib"] = values.pop(key)
     if "addresses" in values:
         values["first_address"], values["last_address"], values["prefix"] = values.pop("addresses")
     return Profile(name=section.name, **values)
@@ -223,6 +233,8 @@ _PROFILE_KEYS: dict[str, Callable[[str], Any]] = {
     "cmdline": str,
     "max_memory": _memory,
     "max_vcpus": _positive,
+    "min_memory": _memory,
+    "min_vcpus": _positive,
     "migratable": _yes_no,
 }
 _SHARE_KEYS: dict[str, Callable[[str], Any]] = {

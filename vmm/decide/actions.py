@@ -10,7 +10,7 @@ from typing import Any
 
 from vmm.cluster.model import Guest
 from vmm.cluster.profiles import Profile, Share
-from vmm.decide import commands, fencing, guests, migration, placement
+from vmm.decide import commands, fencing, guests, migration, placement, resizing, sizes
 from vmm.decide.outputs import Ask
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
@@ -119,9 +119,9 @@ def migrate_guest(
     profile = rules.entitlements.profiles.get(found.spec.profile)
     if profile is not None and not profile.migratable:
         raise Refused(f"guest {guest} may not be moved: its profile {profile.name} says `migratable = no`.")
-    client = state.clients.get(found.host)
-    if client is None or client.state != "up":
-        raise Refused(f"the client of its host {found.host} is {client.state if client else 'unknown'}.")
+    _require_up(state, found)
+    if found.resize is not None:
+        raise Refused(f"guest {guest} is being resized; move it when that has ended.")
     why = placement.refusal(state, target, found.spec, found.spec.share)
     if why:
         raise Refused(f"host {host} cannot take {guest}: {why}.")
@@ -133,6 +133,46 @@ def restart_guest(
 ) -> None:
     """Start a guest of a dead host on `host` or where it fits best; only if it was on `source`, when said."""
     fencing.restart(state, rules, _guest(state, guest), host, source, trail)
+
+
+def resize_guest(
+    state: State,
+    rules: Rules,
+    trail: list[Reason],
+    guest: str,
+    memory_mib: int | None = None,
+    vcpus: int | None = None,
+    cpu_weight: float | None = None,
+    cpu_cap: float | None = None,
+    host: str = "",
+    even_if_busy: bool = False,
+) -> None:
+    """Another size for a ready guest, within what it was made for; refused when it is not on `host` any more.
+
+    It is never made smaller under a job, unless `even_if_busy` says so.
+    """
+    found = _guest(state, guest)
+    asked = {"memory_mib": memory_mib, "vcpus": vcpus, "cpu_weight": cpu_weight, "cpu_cap": cpu_cap}
+    asked = {key: value for key, value in asked.items() if value is not None}
+    wanted = sizes.wanted(found, asked)
+    if found.state != "ready":
+        raise Refused(f"guest {guest} is {found.state}, only a ready guest can be resized.")
+    if found.resize is not None:
+        raise Refused(f"guest {guest} is being resized already, to {found.resize.wanted}.")
+    if host and found.host != host:
+        raise Refused(f"guest {guest} is on {found.host}, not on {host}.")
+    if sizes.may_have_a_job(found) and not even_if_busy and sizes.smaller(found, wanted):
+        raise Refused(
+            f"guest {guest} may have a job ({found.node_state}, {found.jobs} jobs) that needs what it has; "
+            "wait for its end, or say even_if_busy=True."
+        )
+    _require_up(state, found)
+    if not sizes.differs(found, wanted, state.hosts[found.host]):
+        raise Refused(f"guest {guest} has {wanted} already.")
+    why = placement.no_room_to_grow(state, state.hosts[found.host], found, wanted)
+    if why:
+        raise Refused(f"host {found.host} cannot give it {wanted}: {why}.")
+    resizing.begin(state, found, wanted, sorted(asked), trail[-1])
 
 
 def hold_host(state: State, rules: Rules, trail: list[Reason], host: str) -> None:
@@ -185,6 +225,7 @@ OPERATIONS: dict[str, Callable[..., None]] = {
     "destroy_guest": destroy_guest,
     "migrate_guest": migrate_guest,
     "restart_guest": restart_guest,
+    "resize_guest": resize_guest,
     "hold_host": hold_host,
     "drain_host": drain_host,
     "run": run,
@@ -204,6 +245,12 @@ def _guest(state: State, name: str) -> Guest:
     if guest is None:
         raise Refused(f"there is no guest {name!r}.")
     return guest
+
+
+def _require_up(state: State, guest: Guest) -> None:
+    client = state.clients.get(guest.host)
+    if client is None or client.state != "up":
+        raise Refused(f"the client of its host {guest.host} is {client.state if client else 'unknown'}.")
 
 
 def _spec(state: State, share: Share, profile: Profile) -> GuestSpec:
@@ -236,6 +283,8 @@ def _spec(state: State, share: Share, profile: Profile) -> GuestSpec:
         identity=_identity(name, share, profile, address),
         max_memory_mib=profile.max_memory_mib,
         max_vcpus=profile.max_vcpus,
+        min_memory_mib=profile.min_memory_mib,
+        min_vcpus=profile.min_vcpus,
     )
 
 

@@ -63,6 +63,7 @@ def answered(state: State, client: str, result: Result) -> CommandRecord | None:
         return None
     record.status, record.code, record.message = result.status, result.code, result.message
     record.value = result.value if isinstance(result.value, str) else ""
+    record.answer = result.value if isinstance(result.value, dict) else {}
     _move(record, "done" if result.status == "done" else "failed")
     if record.state == "failed":
         text = f"{record.name} failed: [{result.code}] {result.message}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vmm.cluster.model import CommandRecord, Guest, Promise, ShareLuck
 from vmm.cluster.states import GUEST
-from vmm.decide import commands, fencing, migration
+from vmm.decide import commands, fencing, migration, resizing
 from vmm.decide.state import State, extend_trail
 from vmm.messages.guest import GuestSpec, spec_to_args
 from vmm.messages.structs import Reason
@@ -51,6 +51,8 @@ def destroy_now(state: State, guest: Guest, reason: Reason) -> None:
 def step(state: State, guest: Guest) -> None:
     """Move on by what is known now (reports, membership, time)."""
     fencing.overtaken(state, guest)
+    if guest.resize is not None:
+        resizing.step(state, guest, guest.resize)
     if guest.missing >= MISSING_REPORTS and guest.state in ("booting", "ready", "draining"):
         _clean(state, guest, "died", f"{guest.host} no longer has it running")
     elif guest.state == "booting":
@@ -71,6 +73,9 @@ def on_result(state: State, guest: Guest, record: CommandRecord) -> None:
     """The answer (or the passed deadline) of a command that served this guest."""
     if record.name == "console_tail":
         guest.console = record.value
+        return
+    if guest.resize is not None and guest.resize.command == record.id:
+        resizing.on_result(state, guest, guest.resize, record)
         return
     if guest.command != record.id:
         return

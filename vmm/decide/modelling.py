@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from vmm.cluster.model import Guest, Host
 from vmm.cluster.states import ALIVE
+from vmm.decide.placement import asked_for
 from vmm.decide.rulebook import Rules
+from vmm.decide.sizes import may_have_a_job
 from vmm.decide.state import State
+from vmm.messages.guest import bounds_of
 from vmm.policies.model import Cluster, HostState, Load
 from vmm.policies.model import Guest as PlannedGuest
 from vmm.policies.model import Host as PlannedHost
@@ -42,21 +45,27 @@ def _counts(state: State, guest: Guest) -> bool:
 
 
 def demands_of(state: State) -> list[Demand]:
-    """What ready guests use, with the limits they were made with; those without a measure are left out."""
+    """What ready guests use, with the bounds they were made with; those without a measure are left out.
+
+    One that may have a job is not to become smaller. Processor use that a cap holds back counts as use.
+    """
     found = []
     for guest in sorted(state.guests.values(), key=lambda guest: guest.name):
         spec, cpu, free_mib = guest.spec, _measured(state, guest, CPU), _measured(state, guest, MEMORY)
-        if guest.state != "ready" or cpu is None or free_mib is None:
+        if guest.state != "ready" or guest.resize or cpu is None or free_mib is None:
             continue
+        bounds, busy = bounds_of(spec), may_have_a_job(guest)
         found.append(
             Demand(
                 guest.name,
                 cpu / 100.0 * spec.vcpus,
                 max(0.0, spec.memory_mib - free_mib),
-                1,
-                max(spec.vcpus, spec.max_vcpus),
-                min(256.0, float(spec.memory_mib)),
-                float(max(spec.memory_mib, spec.max_memory_mib)),
+                spec.vcpus if busy else bounds.min_vcpus,
+                bounds.max_vcpus,
+                float(spec.memory_mib if busy else bounds.min_memory_mib),
+                float(bounds.max_memory_mib),
+                weight_now=spec.cpu_weight,
+                cap_now=spec.cpu_cap,
             )
         )
     return found
@@ -70,6 +79,8 @@ def why_immovable(state: State, rules: Rules, guest: Guest) -> str:
         return f"its host {guest.host} is dead"
     if guest.state != "ready":
         return f"it is {guest.state}"
+    if guest.resize is not None:
+        return "it is being resized"
     profile = rules.entitlements.profiles.get(guest.spec.profile)
     if profile is not None and not profile.migratable:
         return f"its profile {profile.name} says migratable = no"
@@ -108,8 +119,8 @@ def _guest(state: State, rules: Rules, guest: Guest) -> PlannedGuest:
     memory_mib = guest.spec.memory_mib
     return PlannedGuest(
         guest.name,
-        memory_mib=float(max(guest.spec.memory_mib, row[0] if row else 0)),
-        vcpus=float(max(guest.spec.vcpus, row[1] if row else 0)),
+        memory_mib=float(max(asked_for(guest)[0], row[0] if row else 0)),
+        vcpus=float(max(asked_for(guest)[1], row[1] if row else 0)),
         host=guest.host,
         load=Load(
             cpu=1.0 if cpu is None else cpu / 100.0,

@@ -9,7 +9,7 @@ from vmm.cluster.profiles import Profile, Share
 from vmm.cluster.states import ALIVE, LEAVING
 from vmm.decide.rulebook import Rules
 from vmm.decide.state import State
-from vmm.messages.guest import GuestSpec
+from vmm.messages.guest import GuestSize, GuestSpec
 from vmm.policies.model import Cluster
 from vmm.policies.model import Guest as PlannedGuest
 from vmm.policies.model import Host as PlannedHost
@@ -26,15 +26,16 @@ class Free(NamedTuple):
 def free_on(state: State, host: Host, share: str = "") -> Free:
     """Free room, with the promises made to other shares than `share` taken off.
 
-    A guest counts once, by the larger of what the host reports and what we asked for; one that is being
-    moved counts on both hosts.
+    A guest counts once, by the larger of what the host reports and what we asked for (also while it is being
+    resized); one that is being moved counts on both hosts.
     """
     memory = {name: row[0] for name, row in host.guests.items() if row[2] != "off"}
     vcpus = {name: row[1] for name, row in host.guests.items() if row[2] != "off"}
     for guest in state.guests.values():
         if host.name in (guest.host, guest.target) and guest.state in ALIVE:
-            memory[guest.name] = max(memory.get(guest.name, 0), guest.spec.memory_mib)
-            vcpus[guest.name] = max(vcpus.get(guest.name, 0), guest.spec.vcpus)
+            memory_mib, cpus = asked_for(guest)
+            memory[guest.name] = max(memory.get(guest.name, 0), memory_mib)
+            vcpus[guest.name] = max(vcpus.get(guest.name, 0), cpus)
     free_mib = host.memory_mib - host.reserved_mib - sum(memory.values())
     free_vcpus = int(host.cpus * state.settings.vcpus_per_cpu) - sum(vcpus.values())
     for promise in state.promises:
@@ -42,6 +43,25 @@ def free_on(state: State, host: Host, share: str = "") -> Free:
             free_mib -= promise.memory_mib
             free_vcpus -= promise.vcpus
     return Free(free_mib, free_vcpus)
+
+
+def asked_for(guest: Guest) -> tuple[int, int]:
+    """Memory in MiB and vCPUs that a guest has, or is to have if that is more."""
+    spec, wanted = guest.spec, guest.resize.wanted if guest.resize else guest.spec
+    return max(spec.memory_mib, wanted.memory_mib), max(spec.vcpus, wanted.vcpus)
+
+
+def no_room_to_grow(state: State, host: Host, guest: Guest, wanted: GuestSize) -> str:
+    """Why its host cannot give the guest that size; empty when it can. Promised room is not given."""
+    free = free_on(state, host)
+    reported = host.guests.get(guest.name, (0, 0, "off"))
+    more_mib = wanted.memory_mib - max(guest.spec.memory_mib, reported[0])
+    more_vcpus = wanted.vcpus - max(guest.spec.vcpus, reported[1])
+    if more_mib > max(free.memory_mib, 0):
+        return f"{free.memory_mib} MiB free, {more_mib} more wanted"
+    if more_vcpus > max(free.vcpus, 0):
+        return f"{free.vcpus} vCPUs free, {more_vcpus} more wanted"
+    return ""
 
 
 def refusal(state: State, host: Host, profile: Profile | GuestSpec, share: str) -> str:

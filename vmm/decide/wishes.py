@@ -103,5 +103,5 @@ WISHES: dict[str, Callable[..., None]] = {
         name: _operation(name)
         for name in ("create_guest", "make_room", "retire_guest", "destroy_guest", "drain_host")
     },
-    **{name: _operation(name) for name in ("migrate_guest", "restart_guest", "hold_host")},
+    **{name: _operation(name) for name in ("migrate_guest", "restart_guest", "resize_guest", "hold_host")},
 }

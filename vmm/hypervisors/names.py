@@ -7,7 +7,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from vmm.hypervisors.interface import GuestFailed
-from vmm.messages.guest import GuestSpec
+from vmm.messages.guest import MAX_WEIGHT, GuestSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -18,9 +18,6 @@ _VALUE = re.compile(r"[!#-~]*")
 
 MAX_CMDLINE = 2047
 """Bytes of an x86 kernel command line without the final zero (COMMAND_LINE_SIZE)."""
-
-MAX_WEIGHT = 100.0
-"""A weight of 100 is the most that control groups of either version take."""
 
 
 def check_name(name: str) -> str:

@@ -8,11 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from vmm.hypervisors.interface import GuestFailed
-from vmm.hypervisors.names import MAX_WEIGHT
-from vmm.messages.guest import GuestSize
-
-LEAST_CAP = 0.01
-"""CPUs: the least processor time that the kernel's bandwidth control gives is 1 ms in 100."""
+from vmm.messages.guest import LEAST_CAP, MAX_WEIGHT, GuestSize
 
 
 def changes(

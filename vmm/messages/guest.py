@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+MAX_WEIGHT = 100.0
+"""The most that control groups take, in units of everybody's weight."""
+LEAST_CAP = 0.01
+"""CPUs: the least that the kernel's bandwidth control gives is 1 ms in 100."""
+
 
 class GuestSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One guest, with everything assigned. The host adds nothing but its own paths.

@@ -71,7 +71,7 @@ def _expected(actions: Sequence[Action], done: int) -> dict[str, str]:
     """Host of each guest of the plan after `done` actions."""
     places: dict[str, str] = {}
     for action in actions:
-        if action.kind in (Kind.MIGRATE, Kind.START):
+        if action.kind in (Kind.MIGRATE, Kind.START, Kind.RESIZE):
             places.setdefault(action.guest, action.source)
     for action in actions[:done]:
         if action.kind in (Kind.MIGRATE, Kind.START):
@@ -102,12 +102,33 @@ def _refusal(action: Action, world: Cluster, arriving: Sequence[Guest]) -> str:
     if action.kind is Kind.POWER_OFF:
         left = [g.name for g in world.guests if g.host == action.source]
         return f"host {action.source} still has guest {left[0]}" if left else ""
+    if action.kind is Kind.RESIZE:
+        return _cannot_grow(action, world)
     if not action.target:
         return ""
     guest = _guest(action, world)
     there = [g for g in world.guests if g.host == action.target]
     reason = why_not(guest, world.host_by_name[action.target], [*there, *arriving])
     return f"guest {action.guest} cannot go to {action.target} any more: {reason}" if reason else ""
+
+
+def _cannot_grow(action: Action, world: Cluster) -> str:
+    """Only room counts: it is there already, whatever keeps others away."""
+    guest, host = _guest(action, world), world.host_by_name[action.source]
+    new = replace(_sized(guest, action), anti_affinity=frozenset())
+    if new.memory_mib <= guest.memory_mib and new.vcpus <= guest.vcpus:
+        return ""
+    there = [g for g in world.guests if g.host == host.name]
+    reason = why_not(new, replace(host, state=HostState.UP), there)
+    return f"guest {guest.name} cannot grow any more: {reason}" if reason else ""
+
+
+def _sized(guest: Guest, action: Action) -> Guest:
+    return replace(
+        guest,
+        vcpus=action.sizes.get("vcpus", guest.vcpus),
+        memory_mib=action.sizes.get("memory_mib", guest.memory_mib),
+    )
 
 
 def _guest(action: Action, world: Cluster) -> Guest:
@@ -124,12 +145,7 @@ def done_in(world: Cluster, actions: Sequence[Action]) -> Cluster:
     for action in actions:
         if action.guest:
             guest = _guest(action, world)
-            guests[action.guest] = replace(
-                guest,
-                host=action.target or action.source,
-                vcpus=action.sizes.get("vcpus", guest.vcpus),
-                memory_mib=action.sizes.get("memory_mib", guest.memory_mib),
-            )
+            guests[action.guest] = replace(_sized(guest, action), host=action.target or action.source)
     off = {a.source: HostState.OFFLINE for a in actions if a.kind is Kind.POWER_OFF}
     return Cluster(world.hosts, guests.values()).with_hosts(off)
 

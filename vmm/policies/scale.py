@@ -17,6 +17,8 @@ from vmm.policies.model import Cluster, Guest, Host
 from vmm.policies.plan import Action, Kind, Limits, Plan, migration_seconds
 
 _MEMORY_STEP_MIB = 256
+_LEAST_CAP = 0.01
+"""CPUs: what the kernel's bandwidth control gives at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,9 @@ class Demand:
     memory_max_mib: float = 1 << 20
     weight: float = 1.0
     """Its share of a host's CPU time when there is not enough for all."""
+    weight_now: float = 1.0
+    cap_now: float = 0.0
+    """The weight and cap it has; a cap of 0 is none."""
 
     def __post_init__(self) -> None:
         for name in ("cpu_used", "memory_used_mib", "vcpus_min", "memory_min_mib"):
@@ -195,14 +200,20 @@ class _World:
         return out | self._caps(guest, host)
 
     def _caps(self, guest: Guest, host: Host) -> dict[str, float]:
-        """CPU weight and cap, when the host's guests together use more CPU than it has."""
+        """CPU weight and cap, when the host's guests together use more CPU than it has; else none, as far as
+        that is not so already."""
         known = [self.wanted[g.name] for g in self.there[host.name] if g.name in self.wanted]
         used = sum(d.cpu_used for d in known)
-        if guest.name not in self.wanted or used <= host.cpus - host.vcpus_own:
+        demand = self.wanted.get(guest.name)
+        if demand is None:
             return {}
+        if used <= host.cpus - host.vcpus_own:
+            return {"cpu_cap": 0.0} if demand.cap_now else {}
         caps = fair_caps(host.cpus - host.vcpus_own, [d.cpu_used for d in known], [d.weight for d in known])
         i = [d.guest for d in known].index(guest.name)
-        return {"cpu_weight": known[i].weight, "cpu_cap": round(caps[i], 3)}
+        cap = round(max(caps[i], _LEAST_CAP), 3)
+        out = {} if demand.weight == demand.weight_now else {"cpu_weight": demand.weight}
+        return out if cap == demand.cap_now else out | {"cpu_cap": cap}
 
     def resize(self, guest: Guest, sizes: Mapping[str, float]) -> None:
         here = self.there[guest.host or ""]

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from vmm.errors import CommandFailed
-from vmm.messages.guest import GuestSpec, spec_from_args
+from vmm.messages.guest import GuestSpec, resized, size_of, spec_from_args
 
 
 @dataclass(slots=True)
@@ -193,6 +195,8 @@ class Faults:
     lose_every_nth_result: int = 0
     unreachable: set[str] = field(default_factory=set)
     """Hosts that no guest can be moved to."""
+    deaf: set[str] = field(default_factory=set)
+    """Guests that do not follow when they are to be resized."""
     batch_down: bool = False
 
 
@@ -220,6 +224,8 @@ class Executor:
                     self.batch.lose(args["name"])
             case "migrate_guest":
                 self._migrate(self.hosts[to], args)
+            case "resize_guest":
+                return self._resize(self.hosts[to], **args)
             case "console_tail":
                 return "the last lines of the console"
             case "drain_node":
@@ -233,6 +239,19 @@ class Executor:
             case _:
                 raise _failed("unknown-command", f"{to} knows no command {name}")
         return None
+
+    def _resize(self, host: SimHost, name: str, **asked: Any) -> dict[str, Any]:
+        guest = host.guests.get(name)
+        if guest is None:
+            raise _failed("no-such-guest", f"there is no guest {name} on {host.name}")
+        wanted = msgspec.structs.replace(size_of(guest.spec), **asked)
+        others = sum(g.spec.memory_mib for g in host.guests.values() if g is not guest)
+        if wanted.memory_mib > host.memory_mib - host.reserved_mib - others:
+            raise _failed("no-memory", f"{host.name} has no {wanted.memory_mib} MiB for {name}")
+        if name in self.faults.deaf:
+            raise _failed("not-followed", f"{name} has {size_of(guest.spec)} as before")
+        guest.spec = resized(guest.spec, wanted)
+        return {"name": name, **msgspec.structs.asdict(wanted)}
 
     def _migrate(self, source: SimHost, args: dict[str, Any]) -> None:
         name, target = args["name"], self.hosts[args["target"]]

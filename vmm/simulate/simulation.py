@@ -233,7 +233,7 @@ class Simulation:
     def _deliver(self, send: Send) -> None:
         """The command comes back in the stream, and its client runs it a little later."""
         self.at(self.now_s + _LATENCY_S / 2, lambda: self._commanded(send.command))
-        takes_s = {"create_guest": self._create_s, "migrate_guest": self._migrate_s}
+        takes_s = {"create_guest": self._create_s, "migrate_guest": self._migrate_s, "resize_guest": 1.0}
         delay_s = takes_s.get(send.command.name, _LATENCY_S)
         self.at(self.now_s + delay_s * self._random.uniform(0.8, 1.2), lambda: self._run(send.command))
 

@@ -181,10 +181,10 @@ def test_it_stops_when_no_manager_is_there(bench: Bench) -> None:
 
 def test_what_has_no_wish_stops_before_anything_is_done(bench: Bench) -> None:
     sim = three_hosts(bench, jobs=1)
-    (guest,) = sim.core.state.guests.values()
-    action = Action(Kind.RESIZE, guest.name, guest.host, guest.host, sizes={"vcpus": 2})
+    free = next(h for h in sim.hosts if not sim.hosts[h].guests)
+    action = Action(Kind.START, "new", "", free, sizes={"vcpus": 1, "memory_mib": 512})
     with pytest.raises(PlanStopped, match="by hand"):
-        carry_out(sim, Plan("scale", "x", 0, 0, (action,)))
+        carry_out(sim, Plan("place", "x", 0, 0, (action,)))
 
 
 def test_an_emptied_host_is_held_and_a_person_told(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from vmm.messages.structs import Intent
 from vmm.simulate import Faults, SimJob, Simulation
 
 
-def wish(sim: Simulation, name: str, **args: str) -> None:
+def wish(sim: Simulation, name: str, **args: object) -> None:
     sim.emit(Wished(Intent(f"{name}-{sim.now_s:g}", name, dict(args), "ann", "test")))
 
 
@@ -216,6 +216,7 @@ _STEPS = st.one_of(
     st.tuples(st.just("off"), st.sampled_from(["host0", "host1"])),
     st.tuples(st.just("on"), st.sampled_from(["host0", "host1"])),
     st.tuples(st.just("manager"), st.sampled_from(["kill"])),
+    st.tuples(st.just("size"), st.sampled_from(["1", "2", "3"])),
     st.tuples(st.just("wait"), st.sampled_from(["1", "4", "40"])),
 )
 
@@ -225,6 +226,8 @@ def _play(sim: Simulation, steps: list[tuple[str, str]]) -> Iterator[None]:
         guest = next(iter(sim.core.state.guests.values()), None)
         if what == "move" and guest is not None:
             wish(sim, "migrate_guest", guest=guest.name, host=which)
+        elif what == "size" and guest is not None:
+            wish(sim, "resize_guest", guest=guest.name, vcpus=int(which), even_if_busy=True)
         elif what in ("off", "on"):
             sim.hosts[which].up = what == "on"
         elif what == "manager":
@@ -240,7 +243,8 @@ def _play(sim: Simulation, steps: list[tuple[str, str]]) -> Iterator[None]:
 def test_moves_replay_to_the_same_bytes_and_never_kill_a_job(
     bench: Bench, steps: list[tuple[str, str]], cut: int
 ) -> None:
-    sim = with_a_job(bench, runtime_s=300)
+    profiles = PROFILES.replace("vcpus = 1", "vcpus = 2\nmin_vcpus = 1\nmax_vcpus = 3")
+    sim = with_a_job(bench, runtime_s=300, files=shipped_files() | {"profiles.ini": profiles})
     name = only(sim)[0]
     for _ in _play(sim, steps):
         assert len(places(sim, name)) == 1, "in one place at any time"
@@ -255,6 +259,9 @@ def test_moves_replay_to_the_same_bytes_and_never_kill_a_job(
         host.up = True
     assert sim.run_until(lambda: guest_state(sim) == "ready", 900), "it is settled in the end"
     assert places(sim, name) == [only(sim)[1]]
+    guest = sim.core.state.guests[name]
+    assert sim.run_until(lambda: guest.resize is None, 300)
+    assert guest.spec.vcpus == sim.hosts[guest.host].guests[name].spec.vcpus
 
 
 def test_a_rule_may_move_guests(bench: Bench) -> None:

@@ -60,6 +60,7 @@ def test_the_built_in_ones_have_no_problems() -> None:
         "create_guest",
         "destroy_guest",
         "migrate_guest",
+        "resize_guest",
         "start_guest",
         "shutdown_guest",
         "console_tail",
