@@ -87,7 +87,7 @@ def test_steps_of_a_console_block() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "wrong"),
     [
-        ("[a]\nexpr = { 1 < 2 }\ncmd = { sender.notify('x') }", "triggers", ""),
+        ("[a]\nexpr = { len(manager.hosts) > 1 }\ncmd = { sender.notify('x') }", "triggers", ""),
         ("[a]\nexpr = { share.x }\ncmd = { sender.notify('x') }\neach = share", "triggers", "no column"),
         ("[a]\ncommand = laod", "properties", "laod"),
         ("[a]\ntemplate = a.qcow2\nvcpus = two\nmemory = 1GiB", "profiles", "vcpus"),

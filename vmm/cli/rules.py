@@ -13,7 +13,7 @@ from vmm.decide.catalogue import CATALOGUE, encode_catalogue
 from vmm.decide.rulebook import FILES, check_rules
 from vmm.errors import ConfigError
 from vmm.ini import Finding, FindingsError
-from vmm.plugins.manager import PluginSet, load_plugins
+from vmm.plugins.manager import PluginSet, arguments_of, load_plugins
 from vmm.rules import RuleBook, check_properties, check_triggers, default_schema
 from vmm.rules.layout import format_ini
 from vmm.rules.trial import read_trials, run_trial
@@ -35,11 +35,12 @@ def check(folder: Path, quiet: bool) -> None:
     Exit status 0 when there is nothing to say, 3 when there are findings (warnings count).
     """
     texts = {name: _read(folder / name) for name in FILES}
+    texts = {name: text for name, text in texts.items() if text or (folder / name).exists()}
     plugins = load_plugins()
     for problem in plugins.problems:
         click.echo(problem, err=True)
     texts[CATALOGUE] = encode_catalogue(plugins.collectors)
-    checked, findings = check_rules(texts, str(folder))
+    checked, findings = check_rules(texts, str(folder), arguments_of(plugins.commands))
     findings += _policy_findings(folder, plugins)
     _say(findings)
     if findings:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from vmm.cluster.profiles import Entitlements, check_entitlements
 from vmm.decide.catalogue import CATALOGUE, decode_catalogue
+from vmm.decide.doubts import Commands, doubts
 from vmm.ini import Finding, FindingsError
 from vmm.rules import PropertySpec, RuleBook, Schema, check_properties, check_triggers, default_schema
 
@@ -50,10 +51,13 @@ class Rules:
     files: Mapping[str, str]
 
 
-def check_rules(files: Mapping[str, str], folder: str = "") -> tuple[Rules | None, list[Finding]]:
+def check_rules(
+    files: Mapping[str, str], folder: str = "", commands: Commands | None = None
+) -> tuple[Rules | None, list[Finding]]:
     """Compile the four files (missing ones count as empty), with the catalogue of collectors beside them.
 
-    Findings include warnings; None instead of rules when there are errors.
+    Findings include warnings; None instead of rules when there are errors. `commands` are the command
+    plugins with their arguments' names, for a look at `sender.run`; None leaves that out.
     """
 
     def path(name: str) -> str:
@@ -71,6 +75,11 @@ def check_rules(files: Mapping[str, str], folder: str = "") -> tuple[Rules | Non
     findings += found
     if book is None or any(f.severity == "error" for f in findings):
         return None, findings
+    if not book.rules:
+        file = path("triggers.ini")
+        what = "holds no rule" if "triggers.ini" in files else "is missing"
+        findings.append(Finding(file, 1, f"{file} {what}: nothing will ever be done.", "", "warning"))
+    findings += doubts(book, entitlements, properties, commands or {})
     kept = {**texts, CATALOGUE: files.get(CATALOGUE, "")}
     return Rules(book, properties, entitlements, schema, kept), findings
 

@@ -32,7 +32,7 @@ from vmm.manager.watch import TriggerWatch
 from vmm.messages import keys
 from vmm.messages.bus import SpreadBus, bus_name
 from vmm.messages.structs import Intent
-from vmm.plugins.manager import load_plugins
+from vmm.plugins.manager import arguments_of, load_plugins
 
 log = logging.getLogger("vmm.manager")
 
@@ -232,7 +232,7 @@ def read_rules(folder: Path) -> tuple[dict[str, str], list[Finding]]:
     for problem in plugins.problems:
         log.warning("plugin: %s", problem)
     files[CATALOGUE] = encode_catalogue(plugins.collectors)
-    rules, findings = check_rules(files, str(folder))
+    rules, findings = check_rules(files, str(folder), arguments_of(plugins.commands))
     if rules is None:
         raise FindingsError(findings)
     return files, findings

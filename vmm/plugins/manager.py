@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
@@ -76,6 +76,11 @@ def load_plugins(extra: Iterable[object] = ()) -> PluginSet:
             continue
         _register(manager, plugin, entry.name, found)
     return found
+
+
+def arguments_of(commands: Mapping[str, CommandPlugin]) -> dict[str, tuple[str, ...]]:
+    """Command plugin -> the names of its arguments."""
+    return {name: tuple(command.args) for name, command in commands.items()}
 
 
 def _register(manager: pluggy.PluginManager, plugin: object, name: str, found: PluginSet) -> None:

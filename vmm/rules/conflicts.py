@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from vmm.ini import Finding
 from vmm.rules import nodes as n
+from vmm.rules.constants import always_true, constantly_not_true
 from vmm.rules.ranges import Demands, Range, demands
 from vmm.rules.rule import Rule
 
@@ -31,11 +32,11 @@ def conflicts(rules: Iterable[Rule]) -> list[Finding]:
 
 def never_true(node: n.Node) -> bool:
     """Whether no data can make the condition true, as far as that is plain to see."""
+    if constantly_not_true(node):
+        return True
     match node:
-        case n.Const(value=value):
-            return not value
-        case n.Not(operand=n.Const(value=value)):
-            return bool(value)
+        case n.Not(operand=operand):
+            return always_true(operand)
         case n.And(operands=operands):
             return any(never_true(o) for o in operands) or any(r.empty for r in demands(node).values())
         case n.Or(operands=operands):
@@ -58,6 +59,9 @@ def _possible(quantity: n.Node) -> Range:
 def _alone(rule: Rule) -> Iterator[Finding]:
     if never_true(rule.expr):
         yield _warn(rule, "expr", "expr can never be true.", "Look at its bounds.")
+    if always_true(rule.expr) and rule.ticks_s is None:
+        text = "expr is always true: without ticks the rule fires once, and never again."
+        yield _warn(rule, "expr", text, "Write a condition, or add ticks.")
     if rule.until is not None:
         yield from _until(rule, rule.until)
     if _does(rule, _MAKES) and _does(rule, _UNMAKES):
@@ -70,6 +74,8 @@ def _until(rule: Rule, until: n.Node) -> Iterator[Finding]:
     """The clearing condition must be false, with a gap, where the condition is true."""
     if never_true(until):
         yield _warn(rule, "until", "until can never be true: the rule fires once.", "Look at its bounds.")
+    if always_true(until):
+        yield _warn(rule, "until", "until is always true: the rule can never fire.", "Write a condition.")
     wanted, cleared = demands(rule.expr), demands(until)
     for quantity in wanted.keys() & cleared.keys():
         if _no_dead_band(wanted[quantity], cleared[quantity]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from vmm.rules.nodes import Age, Node, Now, walk
 from vmm.rules.rule import MODES, ON_UNKNOWN, Rule, RuleBook
 from vmm.rules.schema import KINDS, Schema
 
+_NAME = re.compile(r"[^\W\d][\w.-]{0,62}")
 _READERS: dict[str, Callable[[str], Any]] = {
     "expr": str,
     "cmd": str,
@@ -93,6 +95,10 @@ def load_triggers(text: str, file: str, schema: Schema) -> RuleBook:
 
 def _rule(section: Section, schema: Schema, findings: list[Finding]) -> Rule | None:
     before = len(findings)
+    if not _NAME.fullmatch(section.name):
+        message = f"[{section.name}] is not a name of a rule."
+        hint = "Write a letter, then up to 62 letters, digits, `_`, `-` or `.`."
+        findings.append(Finding(section.file, section.line, message, hint))
     values = read_keys(section, _READERS, findings)
     for key in ("expr", "cmd"):
         if key not in section.items:

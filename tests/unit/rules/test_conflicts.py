@@ -47,6 +47,12 @@ def test_a_clearing_condition_is_dead_band_enough() -> None:
 
 NEVER = [
     "False",
+    "1 > 2",
+    "not 2 > 1",
+    "1 / 0 > 0",
+    "host.load > 3 and 1 > 2",
+    "min(1, 2) > 1 or 'a' == 'b'",
+    "not (host.load > 3 or 2 > 1)",
     "host.load > 3 and host.load < 2",
     "host.load > 3 and not host.load > 3",
     "host.disks > 3 and host.disks < 4",
@@ -65,6 +71,22 @@ NEVER = [
 def test_what_can_never_be_true(text: str) -> None:
     said = findings(f"[r]\neach = host\nexpr = {{ {text} }}\ncmd = {{ sender.notify('x') }}\nticks = 5\n")
     assert [s for s in said if "expr can never be true" in s and ":3: warning:" in s]
+
+
+def test_what_is_always_true() -> None:
+    always = "[r]\nexpr = { len(manager.hosts) > 3 or 2 > 1 }\ncmd = { sender.notify('x') }\n"
+    (said,) = findings(always)
+    assert said.startswith("t.ini:2: warning: [r] expr is always true: without ticks the rule fires once")
+    assert findings(always + "ticks = 1d\n") == [], "a timer"
+    (said,) = findings(always + "ticks = 1d\nuntil = { 2 > 1 }\n")
+    assert "until is always true: the rule can never fire." in said
+
+
+@pytest.mark.parametrize("name", ["*", "a on b", "a b", "", "9", "a,b", "a" * 64])
+def test_names_that_would_be_mistaken(name: str) -> None:
+    said = findings(f"[{name}]\nexpr = {{ len(manager.hosts) > 3 }}\ncmd = {{ sender.notify('x') }}\n")
+    assert said[0].startswith("t.ini:1: error: ")
+    assert findings("[Fünf-2.b_]\nexpr = { len(manager.hosts) > 3 }\ncmd = { sender.notify('x') }\n") == []
 
 
 SOMETIMES = ["host.load > 3 or host.load < 2", "host.load >= 3 and host.load <= 3", "host.mode in ('a', 'b')"]
