@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from vmm import journal as store
-from vmm.cli.journal_lines import Filter, as_json, as_text, filter_options, stamp
+from vmm.cli.journal_lines import Filter, as_json, as_text, filter_options, nothing_matched, stamp
 from vmm.decide.events import Entry, decode_event
 from vmm.manager.recovery import entries
 
@@ -30,9 +32,13 @@ def journal() -> None:
 def show(folder: Path, first: int | None, last: int | None, form: str, **asked: Any) -> None:
     """Print the events of the journal in FOLDER, one a line."""
     wanted = Filter(**asked)
+    found = False
     for entry in entries(folder, first, last):
         if wanted.wants(entry):
-            click.echo(as_json(entry) if form == "json" else as_text(entry, wanted.prop))
+            found = True
+            click.echo(as_json(entry) if form == "json" else as_text(entry, wanted))
+    if not found:
+        click.echo(nothing_matched(entries(folder), wanted, first, last), err=True)
 
 
 @journal.command()
@@ -47,7 +53,7 @@ def follow(folder: Path, form: str, **asked: Any) -> None:
     for record in store.read(folder, follow=True, stop=stop_on_signals()):
         entry = Entry(record.position, record.time_s, decode_event(record.payload, record.position))
         if wanted.wants(entry):
-            click.echo(as_json(entry) if form == "json" else as_text(entry, wanted.prop))
+            click.echo(as_json(entry) if form == "json" else as_text(entry, wanted))
 
 
 @journal.command()
@@ -57,16 +63,26 @@ def follow(folder: Path, form: str, **asked: Any) -> None:
 def export(folder: Path, out: IO[str], **asked: Any) -> None:
     """Write events as JSON lines to OUT (default: standard output)."""
     wanted = Filter(**asked)
+    found = False
     for entry in entries(folder):
         if wanted.wants(entry):
+            found = True
             out.write(as_json(entry) + "\n")
+    if not found:
+        click.echo(nothing_matched(entries(folder), wanted, None, None), err=True)
 
 
 @journal.command()
 @_folder
-def stats(folder: Path) -> None:
+@_form
+def stats(folder: Path, form: str) -> None:
     """How much is in it, of what kinds, and over which time."""
     found = store.stats(folder)
+    if form == "json":
+        click.echo(
+            json.dumps({**asdict(found), "kinds": dict(found.kinds), "ratio": found.ratio}, default=str)
+        )
+        return
     span = f"{stamp(found.min_time_s)} to {stamp(found.max_time_s)}" if found.events else "nothing"
     click.echo(f"journal {found.journal_id}: {found.events} events, {span}")
     click.echo(f"positions {found.first_position}..{found.last_position}")

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
-from vmm.decide.events import Commanded, Entry, Event, Reported, tag_of
+from vmm.decide.events import KINDS, Commanded, Entry, Event, Reported, tag_of
+from vmm.ini import suggest
+from vmm.messages.structs import Reason
 
+_RULE = "rule "
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Empty fields ask for everything. `prop` names a property, `cause` a text in a reason trail."""
+    """Empty fields ask for everything.
+
+    `prop` names a property, `rule` the last rule in a command's reason trail, `cause` a text in the trail.
+    """
 
     kinds: tuple[str, ...] = ()
     client: str = ""
@@ -36,19 +42,66 @@ class Filter:
             return False
         if not (self.rule or self.cause):
             return True
-        trail = event.command.trail if isinstance(event, Commanded) else []
-        by_rule = not self.rule or any(step.source == f"rule {self.rule}" for step in trail)
-        return by_rule and any(self.cause in f"{step.source}: {step.reason}" for step in trail)
+        if not isinstance(event, Commanded):
+            return False
+        by_rule = not self.rule or rule_of(event) == self.rule
+        return by_rule and any(self.cause in _step(step) for step in event.command.trail)
+
+
+def rule_of(event: Commanded) -> str:
+    """The rule that set the command off: the last one in its trail, which may go back through others."""
+    for step in reversed(event.command.trail):
+        if step.source.startswith(_RULE):
+            return step.source.removeprefix(_RULE)
+    return ""
+
+
+def nothing_matched(stream: Iterable[Entry], wanted: Filter, first: int | None, last: int | None) -> str:
+    """Why a filter may have let nothing through: which of its names occur nowhere in the whole journal."""
+    clients: set[str] = set()
+    props: set[str] = set()
+    rules: set[str] = set()
+    positions: list[int] = []
+    for entry in stream:
+        positions[1:] = [entry.position]
+        clients |= {str(name) for name in _parties(entry.event) if name}
+        if isinstance(entry.event, Reported):
+            props |= _reported(entry.event)
+        elif isinstance(entry.event, Commanded):
+            rules.add(rule_of(entry.event))
+    rules.discard("")
+    parts = []
+    for what, name, names in (
+        ("client", wanted.client, clients),
+        ("property", wanted.prop, props),
+        ("rule that set off a command", wanted.rule, rules),
+    ):
+        if name and name not in names:
+            parts.append(f"there is no {what} {name!r}. {suggest(name, names)}".rstrip())
+    if positions and (first is not None or last is not None):
+        parts.append(f"the journal holds positions {positions[0]} to {positions[-1]}.")
+    return " ".join(["nothing matched:", *(parts or ["no event is of all that was asked for."])])
 
 
 def filter_options(command: _Command) -> _Command:
     """The options of a Filter, as keyword arguments of its fields' names."""
     for option in (
         click.option("--cause", default="", help="Only commands with this text in their reason trail."),
-        click.option("--rule", default="", help="Only commands that this rule set off."),
+        click.option(
+            "--rule",
+            default="",
+            help="Only commands that this rule set off. (A firing without a command is no event: "
+            "see `vmm journal replay`.)",
+        ),
         click.option("--property", "prop", default="", help="Only reports of this property."),
         click.option("--client", default="", help="Only events of this client."),
-        click.option("--kind", "kinds", multiple=True, help="Only events of this kind; repeatable."),
+        click.option(
+            "--kind",
+            "kinds",
+            multiple=True,
+            type=click.Choice(KINDS),
+            help="Only events of this kind; repeatable.",
+        ),
     ):
         command = option(command)
     return command
@@ -60,13 +113,28 @@ def as_json(entry: Entry) -> str:
     return json.dumps({**row, **_fields(entry.event)})
 
 
-def as_text(entry: Entry, prop: str = "") -> str:
-    """One line for people, long values cut; with `prop` only that property's value."""
-    fields = _fields(entry.event)
-    if prop and isinstance(entry.event, Reported):
-        fields = {"client": entry.event.client, **_reported_one(entry.event, prop)}
+def as_text(entry: Entry, wanted: Filter | None = None) -> str:
+    """One line for people, long values cut: of a report only the property asked for, of a reason trail the
+    step that was asked for, else its last rule."""
+    event = entry.event
+    fields = _fields(event)
+    if wanted is not None and wanted.prop and isinstance(event, Reported):
+        fields = {"client": event.client, **_reported_one(event, wanted.prop)}
+    elif isinstance(event, Commanded) and event.command.trail:
+        fields["trail"] = _step(_telling(event.command.trail, "" if wanted is None else wanted.cause))
+        fields["steps"] = len(event.command.trail)
     body = " ".join(f"{key}={_short(value)}" for key, value in fields.items())
     return f"{entry.position:8d} {stamp(entry.time_s)} {tag_of(entry.event):8s} {body}"
+
+
+def _telling(trail: list[Reason], cause: str) -> Reason:
+    asked = [step for step in trail if cause and cause in _step(step)]
+    rules = [step for step in trail if step.source.startswith(_RULE)]
+    return (asked or rules or trail)[-1]
+
+
+def _step(step: Reason) -> str:
+    return f"{step.source}: {step.reason}"
 
 
 def stamp(time_s: float | None) -> str:

@@ -100,6 +100,9 @@ _TAGS: dict[type, str] = {
     Wished: "intent",
 }
 
+KINDS = tuple(_TAGS.values())
+"""All record kinds that the stream has."""
+
 
 def tag_of(event: Event) -> str:
     """The journal's record kind of this event."""

@@ -125,10 +125,60 @@ def test_journal_commands(journal: Path) -> None:
         commands = run("journal", "show", journal, *chosen, "-o", "json").output.splitlines()
         assert commands
         assert {json.loads(line)["kind"] for line in commands} == {"command"}
-    assert run("journal", "show", journal, "--rule", "nobody").output == ""
     assert "report" in run("journal", "stats", journal).output
     assert len(run("journal", "export", journal).output.splitlines()) == len(rows)
     assert "fires: create_guest" in run("journal", "replay", journal).output
+
+
+def test_journal_rule_filter_is_the_rule_that_set_the_command_off(journal: Path) -> None:
+    rows = {}
+    for rule in ("grow", "shrink"):
+        lines = run("journal", "show", journal, "--rule", rule).output.splitlines()
+        assert lines
+        assert all(f"trail=rule {rule}: {rule} on " in line for line in lines)
+        rows[rule] = {line.split()[0] for line in lines}
+    assert not rows["grow"] & rows["shrink"]
+    drains = run("journal", "show", journal, "--rule", "shrink", "-o", "json").output.splitlines()
+    assert {json.loads(line)["name"] for line in drains} == {"drain_node", "delete_node", "destroy_guest"}
+    assert not {"drain_node", "destroy_guest"} & {
+        json.loads(line)["name"]
+        for line in run("journal", "show", journal, "--rule", "grow", "-o", "json").output.splitlines()
+    }
+    cause = run("journal", "show", journal, "--cause", "guests_wanted").output.splitlines()
+    assert all("guests_wanted" in line for line in cause)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--rule", "shirnk"], "there is no rule that set off a command 'shirnk'. Did you mean 'shrink'?"),
+        (["--property", "bogus"], "there is no property 'bogus'."),
+        (["--client", "hots0"], "there is no client 'hots0'. Did you mean 'host0'?"),
+        (["--from", "99999"], "the journal holds positions 1 to "),
+        (["--cause", "no such cause"], "no event is of all that was asked for."),
+    ],
+)
+def test_a_filter_that_nothing_matches_is_said(journal: Path, asked: list[str], said: str) -> None:
+    for command in ("show", "export"):
+        if "--from" in asked and command == "export":
+            continue
+        result = run("journal", command, journal, *asked)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.stderr.startswith("nothing matched: ")
+        assert said in result.stderr
+
+
+def test_a_kind_that_does_not_exist_is_a_usage_error(journal: Path) -> None:
+    result = run("journal", "show", journal, "--kind", "bogus")
+    assert result.exit_code == 2
+    assert "'bogus' is not one of 'start', 'beat'" in result.output
+
+
+def test_journal_stats_as_json(journal: Path) -> None:
+    data = json.loads(run("journal", "stats", journal, "-o", "json").output)
+    assert data["first_position"] == 1
+    assert data["events"] == sum(data["kinds"].values()) == data["last_position"]
+    assert data["segments"][0]["stored_bytes"] > 0
 
 
 def test_a_missing_journal_is_an_error_with_a_next_step(tmp_path: Path) -> None:
