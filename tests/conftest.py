@@ -27,6 +27,7 @@ LONG = {
     "test_spread_replay.py": "waits for a daemon's time limits",
     "test_codec.py": "many random messages",
     "test_evaluators.py": "many random worlds",
+    "test_totals.py": "many random sums",
 }
 
 

@@ -6,6 +6,7 @@ all at once. `view()` gives arrays for the vectorised rules and brings them up t
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Callable
 from math import inf, nan
@@ -21,6 +22,7 @@ Hook = Callable[[int], None]
 TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "table": list, "dict": dict}
 _DTYPES: dict[str, type] = {"int": np.float64, "float": np.float64, "bool": np.bool_}
 _INT_LIMIT = 1 << 63
+_editions = itertools.count(1)
 
 
 class ValueRefused(VmmError):
@@ -34,13 +36,17 @@ class Column:
 
     `times` holds the last reading's time even when its value has become unknown; NaN: there was none.
     `unknown` counts the live rows without a value. `hooks` are called with the row when its value changed,
-    `touch_hooks` also when the same value was reported again.
+    `touch_hooks` also when the same value was reported again. `edition` numbers the contents of `view()`:
+    no two contents, of this column or another, have the same number.
     """
 
     __slots__ = (
         "_array",
+        "_high",
+        "_low",
         "_times_array",
         "_valid",
+        "edition",
         "expires",
         "hooks",
         "is_float",
@@ -75,11 +81,14 @@ class Column:
         self.queued: list[bool] = []
         self.unknown = 0
         self.largest = 0.0
+        self.edition = 0
         self.hooks: tuple[Hook, ...] = ()
         self.touch_hooks: tuple[Hook, ...] = ()
         self._array: NDArray[Any] | None = None
         self._times_array: NDArray[np.float64] | None = None
         self._valid: NDArray[np.bool_] | None = None
+        self._low: float | None = None
+        self._high = 0.0
         self.stale: list[int] | None = None
 
     def grow(self, rows: int) -> None:
@@ -154,20 +163,43 @@ class Column:
         Integers come as float64, exact while `largest` is below 2**53. The arrays are kept: do not write
         to them.
         """
-        stale = self.stale
-        if self._array is None or self._valid is None or stale is None or len(stale) * 8 > len(self.values):
-            dtype = _DTYPES[self.type]
-            self._valid = np.array([v is not None for v in self.values], dtype=np.bool_)
-            self._array = np.array([0 if v is None else v for v in self.values], dtype=dtype)
-            self.largest = float(np.abs(self._array).max(initial=0)) if self.type == "int" else 0.0
-            self.stale = []
-        elif stale:
-            array, valid, values = self._array, self._valid, self.values
-            for row in stale:
-                value = values[row]
-                valid[row] = value is not None
-                array[row] = 0 if value is None else value
-                if self.type == "int" and value is not None and abs(value) > self.largest:
-                    self.largest = float(abs(value))
-            stale.clear()
+        if self.stale is None or self.stale or self._array is None or self._valid is None:
+            return self._refreshed()
         return self._array, self._valid
+
+    def _refreshed(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The arrays brought up to date, and a new edition."""
+        array, valid, values, stale = self._array, self._valid, self.values, self.stale
+        self.edition = next(_editions)
+        if array is None or valid is None or stale is None or len(stale) * 8 > len(values):
+            valid = self._valid = np.array([v is not None for v in values], dtype=np.bool_)
+            array = self._array = np.array([0 if v is None else v for v in values], dtype=_DTYPES[self.type])
+            self.largest = float(np.abs(array).max(initial=0)) if self.type == "int" else 0.0
+            self._low = None
+            self.stale = []
+            return array, valid
+        low, high = self._low, self._high
+        for row in stale:
+            value = values[row]
+            if low is not None:
+                if valid[row] and not low < array[row] < high:
+                    low = None  # perhaps the only value at this end has gone
+                elif value is not None and not low <= value <= high:
+                    low, high = min(low, value), max(high, value)
+            valid[row] = value is not None
+            array[row] = 0 if value is None else value
+            if self.type == "int" and value is not None and abs(value) > self.largest:
+                self.largest = float(abs(value))
+        self._low, self._high = low, high
+        stale.clear()
+        return array, valid
+
+    def span(self) -> tuple[float, float] | None:
+        """(lowest, highest) of the known values; None: there are none. Columns as for `view()`."""
+        array, valid = self.view()
+        if self._low is None:
+            known = array if len(self.values) == np.count_nonzero(valid) else array[valid]
+            if not len(known):
+                return None
+            self._low, self._high = float(known.min()), float(known.max())
+        return self._low, self._high

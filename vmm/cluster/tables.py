@@ -43,7 +43,7 @@ class Table:
     """Subjects of one kind (rows) and their properties (columns).
 
     Row numbers are internal: a removed subject's row is reused. `names()` keeps the order of arrival, and
-    `arrivals` numbers the rows by it.
+    `arrivals` numbers the rows by it. `edition` grows whenever a subject comes or goes.
     """
 
     def __init__(self, kind: str) -> None:
@@ -54,6 +54,7 @@ class Table:
         self.arrivals: list[int] = []
         self._arrived = 0
         self.free: list[int] = []
+        self.edition = 0
         self.watchers: tuple[Watcher, ...] = ()
         self._expiries: list[tuple[float, str, int]] = []
 
@@ -89,6 +90,7 @@ class Table:
             for col in self.columns.values():
                 col.grow(row + 1)
         self.rows[name] = row
+        self.edition += 1
         self.arrivals[row] = self._arrived
         self._arrived += 1
         for col in self.columns.values():
@@ -102,6 +104,7 @@ class Table:
         for watcher in self.watchers:
             watcher.removed(row, name)
         del self.rows[name]
+        self.edition += 1
         self.row_names[row] = None
         for col in self.columns.values():
             if col.values[row] is None:

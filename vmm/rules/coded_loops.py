@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from vmm.rules import nodes as n
+from vmm.rules.array_aggregates import FALLBACK, VectorAggregate
 from vmm.rules.coder import Atom, Coder
-from vmm.rules.vector import FALLBACK, Fallback, VectorAggregate
+from vmm.rules.row_parts import Fallback
 
 
 def write_aggregate(coder: Coder, node: n.Aggregate) -> Atom:
@@ -17,23 +19,84 @@ def write_aggregate(coder: Coder, node: n.Aggregate) -> Atom:
     return _looped(coder, node)
 
 
+def _vector(coder: Coder, node: n.Aggregate) -> VectorAggregate | None:
+    """The array form, the same for the same node; None: there is none."""
+    if node in coder.vectors:
+        return coder.vectors[node]
+    loop, vector = node.loops[0], None
+    if len(node.loops) == 1 and loop.source is None and isinstance(loop.var, n.Var):
+        kind, keep = loop.var.kind, coder.keep
+        keep_truth = None if keep is None else lambda part, variable: keep(kind, part, variable)
+        with suppress(Fallback):
+            vector = VectorAggregate(node, coder.world.table(kind), loop.var.name, keep_truth)
+    coder.vectors[node] = vector
+    return vector
+
+
 def _vectorised(coder: Coder, node: n.Aggregate) -> Atom | None:
     """One call on arrays, and loops for when the values do not allow that. None: there is no array form."""
-    loop = node.loops[0]
-    if len(node.loops) > 1 or loop.source is not None or not isinstance(loop.var, n.Var):
+    vector = _vector(coder, node)
+    if vector is None:
         return None
-    try:
-        aggregate = VectorAggregate(node, coder.world.table(loop.var.kind), loop.var.name)
-    except Fallback:
-        return None
-    outer = [coder.value(part).code for part in aggregate.outer]
-    call = coder.names.bind(aggregate, "vector")
-    result = coder.let(f"{call}([{', '.join(outer)}])", True, node.fn in ("count", "min", "max"))
+    result = coder.let(_call(coder, vector, ""), True, node.fn in ("count", "min", "max"))
     coder.put(f"if {result.code} is {coder.names.bind(FALLBACK, 'fallback')}:")
     coder.depth += 1
     coder.put(f"{result.code} = {_looped(coder, node).code}")
     coder.depth -= 1
     return result
+
+
+def _call(coder: Coder, vector: VectorAggregate, method: str) -> str:
+    outer = [coder.value(part).code for part in vector.outer]
+    return f"{coder.names.bind(vector, 'vector')}{method}([{', '.join(outer)}])"
+
+
+def write_bounds(coder: Coder, node: n.Compare) -> Atom | None:
+    """A comparison decided by bounds that are quick to get: lines for its truth, None where undecided.
+
+    Returns None where there is nothing to gain.
+    """
+    sides = (node.left, node.right)
+    if not any(_gains(coder, side) for side in sides) or not all(_can_bound(coder, s) for s in sides):
+        return None
+    left, right = (_about(coder, side) for side in sides)
+    return coder.let(f"compare({node.op!r}, {left}, {right})", True)
+
+
+def _gains(coder: Coder, node: n.Node) -> bool:
+    match node:
+        case n.Aggregate(fn="sum" | "mean" | "min" | "max"):
+            return not coder.is_ready(node) and _vector(coder, node) is not None
+        case n.Arith(op="+" | "-" | "*" | "/", left=left, right=right) if not coder.is_ready(node):
+            return _gains(coder, left) or _gains(coder, right)
+        case n.Neg(operand=operand) if not coder.is_ready(node):
+            return _gains(coder, operand)
+    return False
+
+
+def _can_bound(coder: Coder, node: n.Node) -> bool:
+    """Whether all aggregates in it are kept, or can be bounded."""
+    if _gains(coder, node):
+        return isinstance(node, n.Aggregate) or all(_can_bound(coder, c) for c in n.children(node))
+    return node.type in n.NUMERIC and not any(
+        isinstance(part, n.Aggregate) and not coder.is_ready(part) for part in n.walk(node)
+    )
+
+
+def _about(coder: Coder, node: n.Node) -> str:
+    if not _gains(coder, node):
+        return coder.value(node).code
+    match node:
+        case n.Aggregate():
+            vector = _vector(coder, node)
+            assert vector is not None
+            return coder.let(_call(coder, vector, ".bounds"), True).code
+        case n.Arith(op=op, left=left, right=right):
+            first, second = _about(coder, left), _about(coder, right)
+            return coder.let(f"arith_about({op!r}, {first}, {second})", True).code
+        case n.Neg(operand=operand):
+            return coder.let(f"opposite({_about(coder, operand)})", True).code
+    raise AssertionError(node)  # pragma: no cover
 
 
 def _looped(coder: Coder, node: n.Aggregate) -> Atom:

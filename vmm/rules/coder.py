@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vmm.cluster.tables import World
 from vmm.rules import bounds, interpret
 from vmm.rules import nodes as n
+from vmm.rules.programs import Program
+from vmm.rules.totals import arith_about
+
+if TYPE_CHECKING:
+    from vmm.rules.array_aggregates import VectorAggregate
 
 _HELPERS: dict[str, Any] = {
     "truth": bounds.truth,
     "compare": bounds.compare,
     "arith": bounds.arith,
+    "arith_about": arith_about,
     "finite": bounds.finite,
     "between": bounds.between,
     "extreme": bounds.extreme,
@@ -36,6 +42,10 @@ _HELPERS: dict[str, Any] = {
     "type": type,
     "OverflowError": OverflowError,
 }
+
+
+KeepTruth = Callable[[str, n.Node, str], Program]
+"""Has a condition over a subject of a kind kept for all of them; the text is the variable's name."""
 
 
 class Atom(NamedTuple):
@@ -79,9 +89,14 @@ class Names:
 class Coder:
     """Writes one function body. `ready` gives source for nodes that are kept up to date elsewhere."""
 
-    def __init__(self, world: World, names: Names, ready: Mapping[n.Node, Atom]) -> None:
+    def __init__(
+        self, world: World, names: Names, ready: Mapping[n.Node, Atom], keep: KeepTruth | None = None
+    ) -> None:
         self.world = world
         self.names = names
+        self.keep = keep
+        self.vectors: dict[n.Aggregate, VectorAggregate | None] = {}
+        """Aggregates in their array form; None has none."""
         self.lines: list[str] = []
         self.depth = 1
         self.complete: frozenset[tuple[str, str]] = frozenset()
@@ -128,6 +143,9 @@ class Coder:
         if node.type == "bool":
             return atom
         return self.guarded([atom], f"bool({atom.code})")
+
+    def is_ready(self, node: n.Node) -> bool:
+        return node in self._atoms
 
     def value(self, node: n.Node) -> Atom:
         found = self._atoms.get(node)
@@ -217,6 +235,18 @@ class Coder:
         return Atom(result, nullable)
 
     def _compare(self, node: n.Compare) -> Atom:
+        from vmm.rules.coded_loops import write_bounds
+
+        quick = write_bounds(self, node)
+        if quick is None:
+            return self._compare_values(node)
+        self.put(f"if {quick.code} is None:")
+        self.depth += 1
+        self.put(f"{quick.code} = {self._compare_values(node).code}")
+        self.depth -= 1
+        return quick
+
+    def _compare_values(self, node: n.Compare) -> Atom:
         left, right = self.value(node.left), self.value(node.right)
         if "any" in (node.left.type, node.right.type) or (left.loose and right.loose):
             return self.let(f"compare({node.op!r}, {left.code}, {right.code})", True)

@@ -30,7 +30,8 @@ from vmm.rules.programs import (
     rename,
     truth_of,
 )
-from vmm.rules.vector import Fallback, Part, Vectoriser, codes
+from vmm.rules.row_parts import Fallback, Part
+from vmm.rules.vector import Vectoriser, codes
 from vmm.rules.watches import Reads, Subscriptions, Watch
 
 _OUTDATED = 3
@@ -76,7 +77,7 @@ class CompiledWatch(Watch):
             return rows
         try:
             with np.errstate(all="ignore"):
-                found = codes(self.vector(self.outer()), len(table.row_names))
+                found = codes(self.vector.run(self.outer()), len(table.row_names))
         except Fallback:
             self._codes = None
             return super().take()
@@ -134,12 +135,15 @@ class Compiler:
         """Give the watch an array form, if there is one."""
         if each is None:
             return
-        make = Vectoriser(self.world.table(each), each)
+        make = Vectoriser(
+            self.world.table(each), each, lambda part, variable: self._keep_truth(each, part, variable)
+        )
         try:
             watch.vector = make.condition(node)
         except Fallback:
             return
-        coder = Coder(self.world, self.names, ready)
+        make.connect()
+        coder = Coder(self.world, self.names, ready, self._keep_truth)
         atoms = [coder.value(part).code for part in make.outer]
         coder.put(f"return [{', '.join(atoms)}]")
         name = self.names.unique("outer")
@@ -159,7 +163,7 @@ class Compiler:
     def _function(
         self, node: n.Node, each: str | None, ready: dict[n.Node, Atom]
     ) -> Callable[[int], bool | None]:
-        coder = Coder(self.world, self.names, ready)
+        coder = Coder(self.world, self.names, ready, self._keep_truth)
         if each is not None:
             coder.bind_row(each, "row")
         coder.depth = 2
@@ -179,6 +183,9 @@ class Compiler:
         if program is None:
             program = self._programs[key] = Program(kind, node, condition)
         return program
+
+    def _keep_truth(self, kind: str, node: n.Node, variable: str) -> Program:
+        return self._program(kind, rename(node, variable, SUBJECT), None)
 
     def _keep(self, node: n.Aggregate) -> Kept:
         loop = node.loops[0]

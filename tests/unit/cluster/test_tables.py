@@ -202,6 +202,7 @@ def test_a_table_is_what_a_dict_of_dicts_would_be(todo: list[Any]) -> None:
     world.hosts.declare("load", type="float", max_age_s=5.0)
     world.hosts.declare("cpus", type="int")
     now_s = 0.0
+    editions: dict[int, Any] = {}
     for operation in todo:
         match operation:
             case ("set" | "count" as verb, name, value):
@@ -228,6 +229,11 @@ def test_a_table_is_what_a_dict_of_dicts_would_be(todo: list[Any]) -> None:
             case ("view",):
                 for column, col in world.hosts.columns.items():
                     values, valid = col.view()
+                    known_values = [v[column][0] for v in model.values() if column in v]
+                    span = (min(known_values), max(known_values)) if known_values else None
+                    assert col.span() == (span and (float(span[0]), float(span[1])))
+                    seen = editions.setdefault(col.edition, (values.tolist(), valid.tolist()))
+                    assert seen == (values.tolist(), valid.tolist())
                     for name, row in world.hosts.rows.items():
                         known = column in model[name]
                         assert bool(valid[row]) is known

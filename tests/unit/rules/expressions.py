@@ -148,6 +148,7 @@ def on_arrays(var: str) -> st.SearchStrategy[str]:
         st.builds("({} {} {})".format, left, st.sampled_from(["<", ">", ">=", "==", "!="]), scalar),
         st.builds("({} > {} * {})".format, left, scalar, _number(var)),
         st.sampled_from([f"{var}.ok", f"known({var}.load)", f"{var}.ram_free"]),
+        st.sampled_from([f"{var}.mode == 'up'", f"{var}.name != 'n2'", f"{var}.mode.startswith({var}.name)"]),
     )
     return st.recursive(
         leaf,
@@ -160,11 +161,31 @@ def on_arrays(var: str) -> st.SearchStrategy[str]:
     )
 
 
+def _timed_number(var: str) -> st.SearchStrategy[str]:
+    """A number that changes with time."""
+    return st.one_of(
+        st.sampled_from([f"age({var}.load)", f"age({var}.fresh) / 3"]),
+        st.builds("({} * manager.now)".format, _number(var)),
+        st.builds("({} / (manager.now - 3) - {})".format, _number(var), _number(var)),
+        st.builds("(manager.now + {})".format, _number(var)),
+        st.builds("(-abs({} - manager.now))".format, _number(var)),
+    )
+
+
 @st.composite
 def whole_on_arrays(draw: st.DrawFn) -> str:
-    """An aggregate of such conditions."""
-    fn = draw(st.sampled_from(["any", "all", "count", "min", "max"]))
-    element = draw(_number("c") if fn in ("min", "max") else on_arrays("c"))
-    tail = draw(st.one_of(st.just(""), st.builds(" if {}".format, on_arrays("c"))))
+    """An aggregate of such conditions, or a comparison with one of such numbers."""
+    fn = draw(st.sampled_from(["any", "all", "count", "min", "max", "sum", "mean"]))
+    decides = fn in ("any", "all", "count")
+    element = draw(on_arrays("c") if decides else st.one_of(_number("c"), _timed_number("c")))
+    tail = draw(st.one_of(st.just(""), st.builds(" if {}".format, st.one_of(on_arrays("c"), condition("c")))))
     text = f"{fn}({element} for c in manager.clients.values(){tail})"
-    return text if fn in ("any", "all") else f"{text} {draw(st.sampled_from(['>', '<=', '==']))} 1"
+    if fn in ("any", "all"):
+        return text
+    if draw(st.booleans()):
+        by = draw(st.sampled_from(["2", "manager.now", "-max(x.load for x in manager.clients.values())"]))
+        text = f"{by} * {text}"
+    if draw(st.booleans()):
+        text = f"{text} / len(manager.clients)"
+    limit = draw(st.sampled_from(["1", "0", "2.5e9"]))
+    return f"{text} {draw(st.sampled_from(['>', '<=', '==', '!=']))} {limit}"

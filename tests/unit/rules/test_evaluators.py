@@ -10,7 +10,7 @@ import pytest
 from expressions import on_arrays, own, whole, whole_on_arrays
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import SCHEMA, engine, make_world, names, settings_of
+from worlds import SCHEMA, complete, engine, make_world, names, settings_of
 
 from vmm.cluster.tables import World
 from vmm.rules import vector
@@ -29,6 +29,13 @@ changes = st.lists(
         st.tuples(st.just("advance"), st.sampled_from([1.0, 7.0, 31.0])),
     ),
     max_size=25,
+)
+
+
+# What is said of all rows at once must be right where everything is known, too.
+beginnings = st.one_of(
+    changes,
+    complete().map(lambda rows: [*(("set", *row) for row in rows), ("advance", 5.0)]),
 )
 
 
@@ -158,8 +165,8 @@ given_python = given(text=whole, rows=st.lists(settings_of(unknown=False), max_s
 test_a_global_condition_is_as_the_interpreter_says = FEW(given_global(check_global))
 test_a_condition_per_subject_is_as_the_interpreter_says = FEW(given_each(check_each))
 test_on_complete_data_the_result_is_what_python_says = FEW(given_python(check_python))
-given_whole_arrays = given(text=whole_on_arrays(), first=changes, then=changes)
-given_each_arrays = given(text=on_arrays("host"), first=changes, then=changes)
+given_whole_arrays = given(text=whole_on_arrays(), first=beginnings, then=changes)
+given_each_arrays = given(text=on_arrays("host"), first=beginnings, then=changes)
 test_a_global_condition_on_arrays = FEW(given_whole_arrays(check_global_on_arrays))
 test_a_condition_per_subject_on_arrays = FEW(given_each_arrays(check_each_on_arrays))
 test_global_conditions_on_arrays_at_length = pytest.mark.slow(

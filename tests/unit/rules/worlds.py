@@ -93,3 +93,14 @@ def settings_of(draw: st.DrawFn, unknown: bool = True) -> tuple[str, str, str, A
     if unknown and draw(st.integers(0, 4)) == 0:
         value = None
     return kind, draw(names), column, value
+
+
+@st.composite
+def complete(draw: st.DrawFn) -> list[tuple[str, str, str, Any]]:
+    """As settings_of, for every property of some clients and hosts."""
+    return [
+        (kind, f"n{row}", p.name, draw(VALUES[p.return_type]))
+        for kind in ("client", "host")
+        for row in range(1, draw(st.integers(1, 5)) + 1)
+        for p in PROPERTIES
+    ]
