@@ -56,6 +56,14 @@ class Section:
         return default if item is None else item.value
 
 
+class BadValue(ValueError):
+    """A key's value is wrong; `suggestion` is the next step."""
+
+    def __init__(self, message: str, suggestion: str = "") -> None:
+        super().__init__(message)
+        self.suggestion = suggestion
+
+
 class FindingsError(ConfigError):
     """Raised when a file has errors; carries all of them, not only the first."""
 
@@ -100,25 +108,32 @@ def parse_ini(text: str, file: str) -> tuple[list[Section], list[Finding]]:
         elif key in section.items:
             first = section.items[key].line
             findings.append(
-                Finding(file, line, f"[{section.name}] sets {key!r} twice (first at line {first}).")
+                Finding(
+                    file, line, f"[{section.name}] sets {key!r} twice (first at line {first}).", "Remove one."
+                )
             )
         else:
             section.items[key] = item
     return sections, findings
 
 
-def read_ini(path: Path) -> list[Section]:
-    """Parse one file; raises ConfigError when it cannot be read and FindingsError when it is malformed."""
+def read_text(path: Path) -> str:
+    """A file's text, without a byte order mark. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file.", next_step="create it or name another folder with -c"
+            f"{path}: no such file.", next_step="create it, or name another file or folder"
         ) from None
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(
             f"{path}: cannot be read: {exc}.", next_step="make it a readable UTF-8 text"
         ) from exc
+
+
+def read_ini(path: Path) -> list[Section]:
+    """Parse one file; raises ConfigError when it cannot be read and FindingsError when it is malformed."""
+    text = read_text(path)
     sections, findings = parse_ini(text, str(path))
     if findings:
         raise FindingsError(findings)
@@ -129,7 +144,7 @@ def _logical_lines(
     text: str, file: str, findings: list[Finding]
 ) -> Iterator[tuple[int, str | None, str, Item]]:
     """Yields (line, section name or None, key, value) with continuations joined."""
-    lines = text.splitlines()
+    lines = text.removeprefix("\ufeff").splitlines()
     i = 0
     while i < len(lines):
         raw, at = lines[i], i + 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import stat
 from pathlib import Path
 
 import click
@@ -12,7 +14,7 @@ from vmm.cli.plan_live import POLICIES_FILE
 from vmm.decide.catalogue import CATALOGUE, encode_catalogue
 from vmm.decide.rulebook import FILES, check_rules
 from vmm.errors import ConfigError
-from vmm.ini import Finding, FindingsError
+from vmm.ini import Finding, FindingsError, read_text
 from vmm.plugins.manager import PluginSet, arguments_of, load_plugins
 from vmm.rules import RuleBook, check_properties, check_triggers, default_schema
 from vmm.rules.layout import format_ini
@@ -153,26 +155,25 @@ def _say(findings: list[Finding]) -> None:
 
 def _read(path: Path, required: bool = False) -> str:
     """Text of a file; a missing one is empty unless it is required. Raises ConfigError."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if required or not path.parent.is_dir():
-            raise ConfigError(
-                f"{path}: no such file.", next_step="name the folder or file that you mean"
-            ) from None
+    if not required and path.parent.is_dir() and not path.exists():
         return ""
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(
-            f"{path}: cannot be read: {exc}.", next_step="make it a readable UTF-8 text"
-        ) from exc
+    return read_text(path)
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file in one step, so that nobody reads half of it."""
+    """Replace the file in one step, so that nobody reads half of it; links, owner and mode stay."""
+    path = path.resolve()
     part = path.with_name(path.name + ".part")
     try:
+        before = path.stat()
         part.write_text(text, encoding="utf-8")
-        part.chmod(path.stat().st_mode & 0o777)
+        try:
+            os.chown(part, before.st_uid, before.st_gid)
+        except PermissionError:  # only root gives files away: keep the file and change what is in it
+            part.unlink()
+            path.write_text(text, encoding="utf-8")
+            return
+        part.chmod(stat.S_IMODE(before.st_mode))
         part.replace(path)
     except OSError as exc:
         part.unlink(missing_ok=True)

@@ -12,9 +12,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from vmm.cli.params import Duration
 from vmm.cli.rules import rules
 from vmm.config import load_settings
-from vmm.durations import parse_duration_s, show_duration
+from vmm.durations import show_duration
+from vmm.ini import read_text
 
 _journal = click.option(
     "--journal",
@@ -89,14 +91,26 @@ def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
 
 @rules.command()
 @click.argument("triggers", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--since", default="", help="Only the last so long, e.g. 7d.")
-@click.option("--flap-window", default="10m", show_default=True, help="Two firings within it are a flap.")
+@click.option("--since", type=Duration(), help="Only the last so long, e.g. 7d.")
+@click.option(
+    "--flap-window",
+    type=Duration(),
+    default="10m",
+    show_default=True,
+    help="Two firings within it are a flap.",
+)
 @click.option("--list", "listing", is_flag=True, help="Also every firing that differs.")
 @_journal
 @_config
 @_form
 def backtest(
-    triggers: Path, since: str, flap_window: str, listing: bool, folder: Path | None, etc: Path, form: str
+    triggers: Path,
+    since: float | None,
+    flap_window: float,
+    listing: bool,
+    folder: Path | None,
+    etc: Path,
+    form: str,
 ) -> None:
     """Try the changed rules in TRIGGERS on the past.
 
@@ -106,13 +120,11 @@ def backtest(
     from vmm.manager.recovery import recover
 
     place = _place(folder, etc)
-    since_s = None
-    if since:
-        since_s = recover(place).state.now_s - parse_duration_s(since)
+    since_s = None if since is None else recover(place).state.now_s - since
     began_s = time.perf_counter()
-    result = run(place, triggers.read_text(encoding="utf-8"), str(triggers), since_s)
+    result = run(place, read_text(triggers), str(triggers), since_s)
     took_s = time.perf_counter() - began_s
-    rows = result.rows(parse_duration_s(flap_window))
+    rows = result.rows(flap_window)
     if form == "json":
         out = {"events": result.events, "seconds": took_s, "rules": rows, "would": result.would}
         click.echo(msgspec.json.encode(out).decode())

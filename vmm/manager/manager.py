@@ -19,7 +19,7 @@ from vmm.decide.events import Entry, Started
 from vmm.decide.outputs import Note
 from vmm.decide.rulebook import FILES, check_rules
 from vmm.errors import ConfigError, VmmError
-from vmm.ini import Finding, FindingsError
+from vmm.ini import Finding, FindingsError, read_text
 from vmm.journal import Journal, JournalLocked
 from vmm.manager.errors import SecondManager, StartFailed
 from vmm.manager.line import Line
@@ -221,7 +221,7 @@ def read_rules(folder: Path) -> tuple[dict[str, str], list[Finding]]:
     for name in FILES:
         path = folder / name
         try:
-            files[name] = path.read_text(encoding="utf-8")
+            files[name] = read_text(path)
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as exc:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from vmm.durations import parse_duration_s
-from vmm.ini import Finding, Section, suggest
+from vmm.ini import BadValue, Finding, Section, suggest
 from vmm.rules.rule import Limit, NOf
 
 _YES = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
@@ -18,14 +18,14 @@ _PERIODS = {"second": 1.0, "minute": 60.0, "min": 60.0, "hour": 3600.0, "day": 8
 def yes_no(text: str) -> bool:
     value = _YES.get(text.lower())
     if value is None:
-        raise ValueError(f"{text!r} is neither yes nor no")
+        raise BadValue(f"{text!r} is neither yes nor no", "Write yes or no.")
     return value
 
 
 def positive_duration(text: str) -> float:
     value = parse_duration_s(text)
     if value <= 0:
-        raise ValueError(f"{text!r} is not longer than nothing")
+        raise BadValue(f"{text!r} is not longer than nothing", "Write a time like 5m, or leave it out.")
     return value
 
 
@@ -33,13 +33,13 @@ def whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a whole number") from None
+        raise BadValue(f"{text!r} is not a whole number", "Write digits, like 3.") from None
 
 
 def positive_number(text: str) -> int:
     value = whole_number(text)
     if value < 1:
-        raise ValueError(f"{text!r} is less than 1")
+        raise BadValue(f"{text!r} is less than 1", "Write 1 or more, or leave it out.")
     return value
 
 
@@ -55,8 +55,10 @@ def limit(text: str) -> Limit:
     if match is None or int(match[1]) < 1:
         raise ValueError(f"{text!r} is not like `3/hour` or `3/15m`")
     period = match[2].strip()
-    seconds = _PERIODS.get(period) or positive_duration(period)
-    return Limit(int(match[1]), seconds)
+    seconds = _PERIODS.get(period)
+    if seconds is None and not period[0].isdigit():
+        raise BadValue(f"{period!r} is not a period", suggest(period, _PERIODS))
+    return Limit(int(match[1]), seconds or positive_duration(period))
 
 
 def one_of(allowed: Iterable[str]) -> Callable[[str], str]:
@@ -64,7 +66,10 @@ def one_of(allowed: Iterable[str]) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         if text not in choices:
-            raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
+            near = suggest(text, choices)
+            if near.startswith("Known"):
+                raise BadValue(f"{text!r} is not one of {', '.join(choices)}", "Write one of them.")
+            raise BadValue(f"{text!r} is not one of {', '.join(choices)}", near)
         return text
 
     return read
@@ -93,5 +98,6 @@ def read_keys(
         try:
             values[key] = reader(item.value)
         except ValueError as exc:
-            findings.append(Finding(section.file, item.line, f"[{section.name}] {key}: {exc}."))
+            hint = exc.suggestion if isinstance(exc, BadValue) else ""
+            findings.append(Finding(section.file, item.line, f"[{section.name}] {key}: {exc}.", hint))
     return values

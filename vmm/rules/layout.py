@@ -17,7 +17,7 @@ def format_ini(text: str) -> str:
     even indent for further lines. Lines that are no INI stay as they are.
     """
     out: list[str] = []
-    lines = text.splitlines()
+    lines = text.removeprefix("\ufeff").splitlines()
     i = 0
     while i < len(lines):
         line = lines[i].strip()

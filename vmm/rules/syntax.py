@@ -46,7 +46,7 @@ def unbrace(text: str) -> str:
     body = text.strip()
     if not (body.startswith("{") and body.endswith("}") and len(body) >= 2):
         raise ExpressionError("an expression stands in braces.", 1, f"Write {{ {body.strip('{} ')} }}.")
-    return body[1:-1]
+    return body[1:-1].replace("\r", " ")  # Python would count it as a line end
 
 
 def parse_expression(text: str) -> tuple[ast.expr, str]:
@@ -88,7 +88,8 @@ def source_of(tree: ast.AST, source: str) -> str:
 
 def _parse(source: str, inner: str, mode: str) -> ast.AST:
     if not inner.strip():
-        raise ExpressionError("there is nothing between the braces.", 1, "Write a condition.")
+        hint = "Write { sender.NAME(...) }." if mode == "exec" else "Write a condition."
+        raise ExpressionError("there is nothing between the braces.", 1, hint)
     if len(source) > MAX_TEXT:
         raise ExpressionError(
             f"{len(source)} characters are too long for one expression (at most {MAX_TEXT}).",

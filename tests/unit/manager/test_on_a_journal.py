@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from vmm.api.backtest import backtest
 from vmm.cli.main import vmm
 from vmm.decide.events import Entry, encode_event, tag_of
+from vmm.errors import ConfigError
 from vmm.journal import Journal
 from vmm.manager.recovery import recover
 from vmm.simulate import Faults, SimHost, SimJob, Simulation
@@ -75,6 +76,31 @@ def test_a_changed_rule_shows_its_difference(journal, change, rule, check) -> No
     assert changed != FILES["triggers.ini"]
     rows = {row.rule: row for row in backtest(journal, changed, "triggers.ini").rows()}
     assert check(rows[rule]), rows[rule]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--since", "7x"],
+            "Invalid value for '--since': '7x' is not a duration (write 90, 90s, ",
+        ),
+        (["--flap-window", "x"], "Invalid value for '--flap-window': 'x' is not a duration"),
+    ],
+)
+def test_backtest_with_a_bad_duration_is_a_usage_error(options: list[str], said: str, tmp_path: Path) -> None:
+    rules = tmp_path / "triggers.ini"
+    rules.write_text(FILES["triggers.ini"])
+    result = run("rules", "backtest", rules, *options)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_backtest_of_a_file_that_is_no_text(journal: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "triggers.ini"
+    rules.write_bytes(b"[a]\n\xff\xfe")
+    with pytest.raises(ConfigError, match="make it a readable UTF-8 text"):
+        run("rules", "backtest", rules, "--journal", journal)
 
 
 def test_backtest_since_counts_only_what_is_younger(journal: Path) -> None:

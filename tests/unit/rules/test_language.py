@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from worlds import SCHEMA, fill, findings, make_world
 
@@ -89,6 +89,7 @@ def test_what_is_not_of_the_language_is_refused(text: str) -> None:
 
 
 @given(st.text(max_size=60))
+@example("\rA")
 def test_any_text_is_read_or_refused(text: str) -> None:
     for read in (analyse, analyse_calls):
         line = 1

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from worlds import book
 
 from vmm.cli.rules import rules as command
-from vmm.rules import trial
+from vmm.rules import check_triggers, default_schema, trial
 from vmm.rules.trial import read_trials, run_trial
 
 HOT = "[hot]\neach = host\nexpr = { host.load > 0.8 }\nfor = 10\ncmd = { sender.drain_host(host) }\n"
@@ -143,6 +143,65 @@ def test_fmt_checks_shows_and_writes(etc: Path) -> None:
     assert run("fmt", path) == (0, f"{path}: laid out\n")
     assert path.read_text() == HOT
     assert run("fmt", "--check", path) == (0, "")
+
+
+def test_fmt_keeps_links_and_modes(etc: Path, tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere.ini"
+    real.write_text(HOT.replace(" = ", "="))
+    real.chmod(0o2640)
+    link = etc / "triggers.ini"
+    link.unlink()
+    link.symlink_to(real)
+    assert run("fmt", link)[0] == 0
+    assert link.is_symlink()
+    assert real.read_text() == HOT
+    assert real.stat().st_mode & 0o7777 == 0o2640
+    assert sorted(p.name for p in tmp_path.glob("*.part")) == []
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_fmt_keeps_the_owner(etc: Path, monkeypatch: pytest.MonkeyPatch, root: bool) -> None:
+    path = etc / "triggers.ini"
+    path.write_text(HOT.replace(" = ", "="))
+    before, given = path.stat(), []
+
+    def chown(_file: object, uid: int, gid: int) -> None:
+        given.append((uid, gid))
+        if not root:
+            raise PermissionError("only root gives files away")
+
+    monkeypatch.setattr("os.chown", chown)
+    assert run("fmt", path)[0] == 0
+    assert path.read_text() == HOT
+    assert given == [(before.st_uid, before.st_gid)]
+    assert (path.stat().st_ino == before.st_ino) is not root, "not replaced where the owner would be lost"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_rules(etc: Path) -> None:
+    (etc / "triggers.ini").write_text("\ufeff" + HOT)
+    assert run("check", etc)[0] == 0
+    assert run("fmt", "--check", etc / "triggers.ini")[0] == 0
+
+
+HINTS = {
+    "enabled = maybe": "3: error: [r] enabled: 'maybe' is neither yes nor no. Write yes or no.",
+    "priority = high": "[r] priority: 'high' is not a whole number. Write digits, like 3.",
+    "for = 0": "[r] for: '0' is not longer than nothing. Write a time like 5m, or leave it out.",
+    "max_running = 0": "[r] max_running: '0' is less than 1. Write 1 or more, or leave it out.",
+    "for = 1\nfor = 2": "4: error: [r] sets 'for' twice (first at line 3). Remove one.",
+    "mode = paralel": "'paralel' is not one of single, parallel, queued, restart. Did you mean 'parallel'?",
+    "mode = x": "'x' is not one of single, parallel, queued, restart. Write one of them.",
+    "limit = 3/hours": "[r] limit: 'hours' is not a period. Did you mean 'hour'?",
+    "limit = 3/0m": "[r] limit: '0m' is not longer than nothing.",
+    "cmd = { }": "[r] cmd: there is nothing between the braces. Write { sender.NAME(...) }.",
+    "until = { }": "[r] until: there is nothing between the braces. Write a condition.",
+}
+
+
+@pytest.mark.parametrize("line", HINTS)
+def test_a_bad_value_comes_with_the_next_step(line: str) -> None:
+    said = check_triggers(f"[r]\nexpr = {{ len(manager.hosts) > 1 }}\n{line}\n", "t.ini", default_schema())[1]
+    assert HINTS[line] in "\n".join(map(str, said))
 
 
 def test_the_shipped_rules_check_and_are_laid_out() -> None:
