@@ -59,7 +59,7 @@ EXPRESSIONS = {
         "(lambda m: any(c['cpu_load'] > 1 + m for c in manager.clients.values()))"
         "(sum(d['cpu_load'] for d in manager.clients.values()) / len(manager.clients))",
     ),
-    "aged sum": (
+    "aged_sum": (
         "arrays",
         "sum(c['ram_free'] * manager.now for c in manager.clients.values()) < 100",
         "",
