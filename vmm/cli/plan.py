@@ -23,6 +23,7 @@ from vmm.policies.evacuate import evacuate as plan_evacuate
 from vmm.policies.explain import explain
 from vmm.policies.ganeti import format_cluster, format_loads, parse_cluster, parse_loads
 from vmm.policies.generate import PATTERNS, Shape, generate
+from vmm.policies.groups import only
 from vmm.policies.hooks import objectives
 from vmm.policies.model import Cluster, Guest, HostState, Load
 from vmm.policies.objective import OBJECTIVES, Objective, without_load
@@ -59,6 +60,7 @@ def _source(command: _Command) -> _Command:
         click.option("--static", is_flag=True, help="Leave measured load out of the score."),
         click.option("--objective", "name", help="Objective by name; overrides the policies' and --static."),
         click.option("--policies", type=_File, help="A policies.ini with weights, prices and limits."),
+        click.option("--group", help="Only this group of hosts and the guests on them.", metavar="NAME"),
         click.option("--out", type=_File, help="Write the plan there as well, for `vmm plan apply`."),
     )
     for option in reversed(options):
@@ -88,6 +90,7 @@ class _Problem:
         static: bool,
         name: str | None,
         policies: Path | None,
+        group: str | None,
         out: Path | None,
         **place: Any,
     ) -> None:
@@ -104,6 +107,8 @@ class _Problem:
         else:
             loads = parse_loads(_read(util), str(util)) if util else None
             self.cluster = parse_cluster(_read(data), str(data), loads)
+        if group is not None:
+            self.cluster = only(self.cluster, group)
         extra = _plugin_objectives() if policies or (name and name not in OBJECTIVES) else {}
         self.policies: Policies = (
             parse_policies(_read(policies), str(policies), tuple(extra.values())) if policies else Policies()

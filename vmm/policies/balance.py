@@ -14,11 +14,13 @@ from vmm.policies._broken import still_broken
 from vmm.policies._descent import Move, Stop, descend
 from vmm.policies._exchange import PARTNERS, Exchange
 from vmm.policies._exhaustive import end_states
+from vmm.policies._grouped import balanced
 from vmm.policies._order import moves_between, ordered, replay
 from vmm.policies._problem import Ints, Problem, compile_problem
 from vmm.policies._state import State
 from vmm.policies._write import migrations
 from vmm.policies.errors import BadRequest
+from vmm.policies.groups import split
 from vmm.policies.model import Cluster
 from vmm.policies.objective import GANETI, Objective
 from vmm.policies.plan import Limits, Plan
@@ -77,8 +79,18 @@ def balance(
     *,
     limits: Limits | None = None,
 ) -> Plan:
-    """Plan of migrations that lowers the objective; empty, with the reason, when none is worth it."""
+    """Plan of migrations that lowers the objective; empty, with the reason, when none is worth it.
+
+    Each group of hosts is balanced by its own deviations; the score is the sum of the groups' scores.
+    """
     search, limits = search or Search(), limits or Limits()
+    parts = split(cluster)
+    if len(parts) > 1:
+        return balanced(cluster, parts, search, limits, lambda part, s: _balance(part, objective, s, limits))
+    return _balance(cluster, objective, search, limits)
+
+
+def _balance(cluster: Cluster, objective: Objective, search: Search, limits: Limits) -> Plan:
     problem = compile_problem(cluster, objective)
     state = State(problem)
     before = state.score()

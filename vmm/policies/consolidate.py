@@ -23,6 +23,7 @@ from vmm.policies._write import migrations
 from vmm.policies.balance import anneal
 from vmm.policies.constraints import SLACK
 from vmm.policies.errors import BadRequest
+from vmm.policies.groups import joined, split
 from vmm.policies.model import Cluster, HostState
 from vmm.policies.objective import GANETI, Objective
 from vmm.policies.plan import Action, Kind, Limits, Plan
@@ -45,15 +46,26 @@ def consolidate(
 ) -> Plan:
     """Plan of migrations that empty as many hosts as possible, then of switching these off.
 
-    `spare` hosts more than needed stay on. The score after is that of the hosts left.
+    `spare` hosts more than needed stay on, in each group of hosts. The score after is that of the hosts left.
     """
     if spare < 0:
         raise BadRequest(f"spare is {spare}", next_step="give a number of hosts >= 0")
+    copies = frozenset(g.secondary for g in cluster.guests if g.secondary)
+    parts = split(cluster)
+    plans = [_consolidate(part, objective, copies, spare, seed, limits or Limits()) for part in parts]
+    return plans[0] if len(parts) == 1 else joined(cluster, plans, limits or Limits())
+
+
+def _consolidate(
+    cluster: Cluster, objective: Objective, copies: frozenset[str], spare: int, seed: int, limits: Limits
+) -> Plan:
+    """The plan for one group; the hosts in `copies` hold second copies of disks and stay on."""
     problem = compile_problem(cluster, objective)
     before = State(problem).score()
     names = [h.name for h in cluster.hosts]
     on = np.array([h.state is not HostState.OFFLINE for h in cluster.hosts], dtype=np.bool_)
-    keep, moves = _best(problem, on, spare, seed)
+    stay = np.array([name in copies for name in names], dtype=np.bool_)
+    keep, moves = _best(_task(problem, on, stay, seed), spare)
     if moves:
         moves = _polished(cluster, problem, on & ~keep, moves, seed)
     left = tuple(name for name, k in zip(names, keep.tolist(), strict=True) if k)
@@ -61,7 +73,7 @@ def consolidate(
     off = np.flatnonzero(on & ~keep).tolist()
     if not off:
         return replace(plan, why_empty=_why_none(cluster, problem, on))
-    actions = migrations(problem, moves, limits or Limits())
+    actions = migrations(problem, moves, limits)
     group = actions[-1].group if actions else 0
     switches = tuple(Action(Kind.POWER_OFF, source=names[h], group=group + 1) for h in off)
     after = cluster.moved({a.guest: a.target for a in actions}).with_hosts(
@@ -101,17 +113,14 @@ class _Task:
     seed: int
 
 
-def _task(p: Problem, on: Bools, seed: int) -> _Task:
+def _task(p: Problem, on: Bools, stay: Bools, seed: int) -> _Task:
     capacity = np.maximum(p.room + p.need @ p.counts, 0.0)
     takes = p.reach.any(axis=0) & on
-    must = on & (p.fixed_counts > 0)
+    must = on & (stay | (p.fixed_counts > 0))
     for kind in np.flatnonzero(p.reach.sum(axis=1) <= 1).tolist():
         here = p.counts[kind] > 0
         if not (p.reach[kind] & ~here).any():
             must |= on & here
-    copies = {g.secondary for g in p.cluster.guests if g.secondary}
-    if copies:
-        must |= on & np.array([h.name in copies for h in p.cluster.hosts], dtype=np.bool_)
     needed = p.need @ p.counts.sum(axis=1)
     capacity = _whole_units(np.where(takes, capacity, 0.0), p.need)
     return _Task(p, on, must, p.counts.sum(axis=0), capacity, needed, seed)
@@ -127,9 +136,9 @@ def _whole_units(capacity: Floats, need: Floats) -> Floats:
     return out
 
 
-def _best(problem: Problem, on: Bools, spare: int, seed: int) -> tuple[Bools, list[Move]]:
+def _best(task: _Task, spare: int) -> tuple[Bools, list[Move]]:
     """Hosts to keep and legal moves that empty the others."""
-    task = _task(problem, on, seed)
+    on = task.on
     lower = max(fewest(task.capacity, task.needed, task.must), int(task.must.sum()), 1)
     for size in range(lower, int(on.sum())):
         found = _of_size(task, size)

@@ -15,6 +15,7 @@ from vmm.policies._state import State
 from vmm.policies._write import write
 from vmm.policies.constraints import why_nowhere
 from vmm.policies.errors import BadRequest
+from vmm.policies.groups import joined, split
 from vmm.policies.model import Cluster, HostState
 from vmm.policies.objective import GANETI, OFFLINE_PRICE, Objective
 from vmm.policies.plan import Limits, Plan
@@ -37,6 +38,22 @@ def evacuate(
             )
     if not names:
         raise BadRequest("no host to evacuate was named", next_step="name at least one host")
+    parts = split(cluster)
+    if len(parts) < 2:
+        return _evacuate(cluster, names, objective, limits or Limits())
+    plans = []
+    for part in parts:
+        named = [name for name in names if name in part.host_by_name]
+        score = 0.0 if named else State(compile_problem(part, objective)).score()
+        plans.append(
+            _evacuate(part, named, objective, limits or Limits())
+            if named
+            else Plan("evacuate", objective.name, score, score)
+        )
+    return joined(cluster, plans, limits or Limits())
+
+
+def _evacuate(cluster: Cluster, names: list[str], objective: Objective, limits: Limits) -> Plan:
     leaving = set(names)
     inside = [i for i, g in enumerate(cluster.guests) if g.host in leaving]
     going = [i for i in inside if not cluster.guests[i].immovable]
@@ -78,9 +95,7 @@ def evacuate(
         objective.name,
         scores[0] + waiting[0],
         scores[-1] + waiting[-1],
-        write(
-            cluster, steps, [a + b for a, b in zip(scores[1:], waiting[1:], strict=True)], limits or Limits()
-        ),
+        write(cluster, steps, [a + b for a, b in zip(scores[1:], waiting[1:], strict=True)], limits),
         why_empty="" if puts else "no other host has room for any of its guests",
         unplaced=unplaced,
         reasons=reasons,

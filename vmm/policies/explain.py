@@ -8,6 +8,7 @@ from vmm.policies._descent import Neighbourhood
 from vmm.policies._problem import compile_problem
 from vmm.policies._state import INF, State
 from vmm.policies.constraints import why_nowhere
+from vmm.policies.groups import share_of, split
 from vmm.policies.model import Cluster
 from vmm.policies.objective import Objective
 from vmm.policies.plan import Kind, Plan
@@ -21,6 +22,9 @@ def explain(cluster: Cluster, plan: Plan, objective: Objective) -> dict[str, str
 
     What a move would gain is measured in the state that the plan leads to.
     """
+    parts = split(cluster)
+    if len(parts) > 1:
+        return {k: v for part in parts for k, v in explain(part, share_of(plan, part), objective).items()}
     moved = {a.guest: a.target for a in plan.actions if a.guest and a.kind is not Kind.RESIZE}
     after = cluster.moved({name: host for name, host in moved.items() if name in cluster.guest_by_name})
     reasons = dict(plan.unplaced)

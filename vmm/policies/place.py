@@ -14,6 +14,7 @@ from vmm.policies._problem import compile_arrivals
 from vmm.policies._state import State
 from vmm.policies.constraints import why_nowhere
 from vmm.policies.errors import BadRequest, NoRoom
+from vmm.policies.groups import split
 from vmm.policies.model import Cluster, Guest
 from vmm.policies.objective import GANETI, Objective
 from vmm.policies.plan import Action, Kind, Limits, Plan
@@ -42,17 +43,20 @@ def place(
                 f"guest {guest.name!r} is in the cluster already", next_step="choose another name"
             )
     check_guests(wanted, cluster.host_by_name)
-    problem = compile_arrivals(cluster, objective, wanted)
-    state = State(problem)
-    before = score = state.score()
-    kinds = problem.kind_of.tolist()
+    parts = split(cluster)
+    states = [State(compile_arrivals(part, objective, wanted)) for part in parts]
+    before = score = sum(state.score() for state in states)
+    kinds = states[0].problem.kind_of.tolist()
     overhead_s = (limits or Limits()).overhead_s
-    names = [h.name for h in cluster.hosts]
     actions: list[Action] = []
     unplaced: dict[str, str] = {}
     refused: dict[int, str] = {}
-    filler = Filler(state)
+    fillers = [Filler(state) for state in states]
+    filler, part = fillers[0], parts[0]
     for guest, kind in zip(wanted, kinds, strict=True):
+        if len(parts) > 1:  # the group whose own score rises least; a tie goes to the first
+            found = [f.best(kind)[1] for f in fillers]
+            filler, part = min(zip(found, fillers, parts, strict=True), key=lambda row: row[0])[1:]
         host, change = filler.best(kind)
         if host < 0:
             if kind not in refused:  # room only shrinks: what no host takes now, none takes later
@@ -70,7 +74,7 @@ def place(
         filler.add(kind, host)
         sizes = {"memory_mib": guest.memory_mib, "vcpus": guest.vcpus}
         actions.append(
-            Action(Kind.START, guest.name, "", names[host], 0.0, overhead_s, 1, score, sizes=sizes)
+            Action(Kind.START, guest.name, "", part.hosts[host].name, 0.0, overhead_s, 1, score, sizes=sizes)
         )
     return Plan(
         policy="place",

@@ -18,6 +18,7 @@ from vmm.policies._reserve import survives_loss, within_reserve
 from vmm.policies._state import State
 from vmm.policies._write import write
 from vmm.policies.constraints import why_nowhere
+from vmm.policies.groups import joined, split
 from vmm.policies.model import Cluster, Guest, HostState
 from vmm.policies.objective import GANETI, OFFLINE_PRICE, Objective
 from vmm.policies.plan import Limits, Plan
@@ -40,7 +41,14 @@ def recover(
     A guest whose disk is local to the dead host cannot be started elsewhere. With `keep_reserve`, those
     guests of lowest priority are left out that would take the room needed to survive the loss of one more
     host; if that room is missing already, or only one host is left, it does not hold anybody back.
+    Each group of hosts recovers by itself.
     """
+    parts = split(cluster)
+    plans = [_recover(part, objective, keep_reserve, limits or Limits()) for part in parts]
+    return plans[0] if len(parts) == 1 else joined(cluster, plans, limits or Limits())
+
+
+def _recover(cluster: Cluster, objective: Objective, keep_reserve: bool, limits: Limits) -> Plan:
     dead = {h.name for h in cluster.hosts if h.state is HostState.OFFLINE}
     lost = [i for i, g in enumerate(cluster.guests) if g.host in dead]
     score = State(compile_problem(cluster, objective)).score()
@@ -82,7 +90,7 @@ def recover(
         empty,
         score_before=before,
         score_after=scores[-1] if scores else before,
-        actions=write(cluster, steps, scores, limits or Limits()),
+        actions=write(cluster, steps, scores, limits),
         why_empty="" if puts else "no lost guest can be started",
         unplaced=unplaced,
     )
