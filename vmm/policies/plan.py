@@ -112,8 +112,11 @@ class Plan:
 
     @property
     def moves(self) -> tuple[Action, ...]:
-        """The migrations alone, in order."""
-        return tuple(a for a in self.actions if a.kind is Kind.MIGRATE)
+        """The actions that take a guest from one host to another, in order: migrations, and starts of guests
+        whose host is offline."""
+        return tuple(
+            a for a in self.actions if a.target and a.source and a.kind in (Kind.MIGRATE, Kind.START)
+        )
 
     @property
     def data_mib(self) -> float:
@@ -134,7 +137,7 @@ class Plan:
             "objective": self.objective,
             "score_before": self.score_before,
             "score_after": self.score_after,
-            "moves": [a.to_json() for a in self.actions if a.kind is Kind.MIGRATE],
+            "moves": [a.to_json() for a in self.moves],
             "actions": [a.to_json() for a in self.actions],
             "data_mib": round(self.data_mib, 3),
             "expected_s": round(self.expected_s, 3),

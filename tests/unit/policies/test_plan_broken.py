@@ -14,6 +14,7 @@ from vmm.policies.model import Cluster, Guest, Host, HostState
 from vmm.policies.objective import STATIC
 from vmm.policies.place import place
 from vmm.policies.plan import Kind
+from vmm.policies.recover import recover
 
 WEB = frozenset({"web"})
 HOSTS = [Host(f"h{i}", 65536, 16) for i in range(3)]
@@ -146,3 +147,14 @@ def test_secondaries_on_unknown_hosts() -> None:
         parse_cluster(DRBD.replace("|h0|h1|", "|h0|h9|", 1))
     with pytest.raises(BadCluster, match="'a' has its secondary on host 'h9'"):
         Cluster(HOSTS, [Guest("a", 1, 1, "h0", secondary="h9")])
+
+
+def test_guests_of_offline_hosts_are_among_the_moves() -> None:
+    cluster = Cluster(
+        [Host("h0", 65536, 16, state=HostState.OFFLINE), *HOSTS[1:]], [guest("a", "h0"), *others()]
+    )
+    for plan in (balance(cluster, STATIC), evacuate(cluster, ["h0"], STATIC), recover(cluster, STATIC)):
+        assert [(a.guest, a.source) for a in plan.moves] == [("a", "h0")]
+        rows = plan.to_json()["moves"]
+        assert [(row["guest"], row["from"], row["action"]) for row in rows] == [("a", "h0", "start")]
+    assert place(cluster, Guest("n", 1, 1), STATIC).moves == ()
