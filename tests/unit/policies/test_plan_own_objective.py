@@ -67,6 +67,8 @@ def test_the_objective_of_an_installed_package_plans(installed: str, tmp_path: P
 def test_the_check_of_the_rules_knows_objectives(installed: str, tmp_path: Path) -> None:
     folder = tmp_path / "etc"
     folder.mkdir()
+    rule = "[ask]\nexpr = { len(manager.clients) != 0 }\ncmd = { sender.send_get_property() }\nticks = 30\n"
+    (folder / "triggers.ini").write_text(rule)
     for name, status in ((installed, 0), ("nosuch", 3)):
         (folder / "policies.ini").write_text(f"[objective]\nname = {name}\n")
         result = CliRunner().invoke(rules, ["check", str(folder)])
