@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vmm.cli import _beside as beside
 from vmm.config import load_settings
 
 if TYPE_CHECKING:
@@ -22,26 +23,7 @@ _POLL_S = 0.1
 _MARGIN_S = 60.0
 """How much longer than the Manager we wait for the end of a step."""
 
-_JOURNAL = click.option(
-    "--journal",
-    "folder",
-    type=click.Path(path_type=Path),
-    help="Folder of the Manager's journal (default: [manager] journal of the settings).",
-)
-_CONFIG = click.option(
-    "-c",
-    "--config",
-    "etc",
-    default="etc",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the configuration.",
-)
-LIVE_OPTIONS = (
-    _JOURNAL,
-    _CONFIG,
-    click.option("--at", type=int, help="The cluster as it was after this journal position (default: now)."),
-)
+LIVE_OPTIONS = (beside.journal, beside.config, beside.at)
 
 
 class Live:
@@ -69,14 +51,14 @@ def open_live(folder: Path | None, etc: Path, at: int | None) -> Live:
     from vmm.manager.recovery import recover
 
     policies = etc / POLICIES_FILE
-    return Live(recover(_place(folder, etc), at), policies if policies.is_file() else None)
+    return Live(recover(beside.place_of(folder, etc), at), policies if policies.is_file() else None)
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--reason", default="", help="Why; it stands in the reason trail.")
-@_JOURNAL
-@_CONFIG
+@beside.journal
+@beside.config
 def apply(file: Path, reason: str, folder: Path | None, etc: Path) -> None:
     """Carry out the plan in FILE, step by step.
 
@@ -98,7 +80,7 @@ def apply(file: Path, reason: str, folder: Path | None, etc: Path) -> None:
     actions = read_actions(text, str(file))
     policy = str(json.loads(text).get("policy", ""))
     settings = load_settings(etc)
-    place = _place(folder, etc)
+    place = beside.place_of(folder, etc)
     pause = threading.Event()
     core = recover(place)
     Carrier(
@@ -110,10 +92,3 @@ def apply(file: Path, reason: str, folder: Path | None, etc: Path) -> None:
         tell=click.echo,
         limit_s=settings.manager.migration_deadline_s + _MARGIN_S,
     ).carry_out(actions, hold=policy == "evacuate")
-
-
-def _place(folder: Path | None, etc: Path) -> Path:
-    if folder is not None:
-        return folder
-    settings = load_settings(etc)
-    return settings.path(settings.manager.journal)

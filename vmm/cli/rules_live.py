@@ -12,44 +12,22 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from vmm.cli import _beside as beside
 from vmm.cli.params import Duration
 from vmm.cli.rules import rules
 from vmm.config import load_settings
 from vmm.durations import show_duration
 from vmm.ini import read_text
 
-_journal = click.option(
-    "--journal",
-    "folder",
-    type=click.Path(path_type=Path),
-    help="Folder of the journal (default: [manager] journal of the settings).",
-)
-_config = click.option(
-    "-c",
-    "--config",
-    "etc",
-    default="etc",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the configuration.",
-)
-_at = click.option("--at", type=int, help="As it was after this journal position (default: now).")
 _form = click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-
-
-def _place(folder: Path | None, etc: Path) -> Path:
-    if folder is not None:
-        return folder
-    settings = load_settings(etc)
-    return settings.path(settings.manager.journal)
 
 
 @rules.command()
 @click.argument("name")
 @click.option("--on", "subject", help="The host, guest, client or share, for a rule with `each`.")
-@_at
-@_journal
-@_config
+@beside.at
+@beside.journal
+@beside.config
 @_form
 def explain(
     name: str, subject: str | None, at: int | None, folder: Path | None, etc: Path, form: str
@@ -63,7 +41,7 @@ def explain(
     from vmm.api.why import as_json, explain_rule
     from vmm.manager.recovery import recover
 
-    explanation, aftermath = explain_rule(recover(_place(folder, etc), at), name, subject)
+    explanation, aftermath = explain_rule(recover(beside.place_of(folder, etc), at), name, subject)
     if form == "json":
         click.echo(json.dumps(as_json(explanation, aftermath), default=str))
         return
@@ -74,9 +52,9 @@ def explain(
 
 @click.command()
 @click.argument("share")
-@_at
-@_journal
-@_config
+@beside.at
+@beside.journal
+@beside.config
 def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
     """Say why SHARE has its guests, or none.
 
@@ -85,7 +63,7 @@ def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
     from vmm.api.why import why_share
     from vmm.manager.recovery import recover
 
-    for line in why_share(recover(_place(folder, etc), at), share):
+    for line in why_share(recover(beside.place_of(folder, etc), at), share):
         click.echo(line)
 
 
@@ -100,8 +78,8 @@ def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
     help="Two firings within it are a flap.",
 )
 @click.option("--list", "listing", is_flag=True, help="Also every firing that differs.")
-@_journal
-@_config
+@beside.journal
+@beside.config
 @_form
 def backtest(
     triggers: Path,
@@ -119,7 +97,7 @@ def backtest(
     from vmm.api.backtest import backtest as run
     from vmm.manager.recovery import recover
 
-    place = _place(folder, etc)
+    place = beside.place_of(folder, etc)
     since_s = None if since is None else recover(place).state.now_s - since
     began_s = time.perf_counter()
     result = run(place, read_text(triggers), str(triggers), since_s)
@@ -151,8 +129,8 @@ def backtest(
 @rules.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--reason", default="reload", show_default=True)
-@_journal
-@_config
+@beside.journal
+@beside.config
 def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
     """Hand changed rule files to the Manager.
 
@@ -171,7 +149,7 @@ def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
     files, findings = read_rules(settings.folder)
     for finding in findings:
         click.echo(str(finding), err=True)
-    present = recover(_place(folder, etc))
+    present = recover(beside.place_of(folder, etc))
     refuse_vanished(present.rules.files, files, settings.folder)
     for line in describe(present.rules, compile_rules(files)):
         click.echo(line)
