@@ -23,6 +23,7 @@ LONG = {
     "test_plan_check.py": "rehearses many plans",
     "test_record.py": "waits for synced disks",
     "test_discovery.py": "installs a package with pip",
+    "test_rounds.py": "records minutes of reports",
     "test_spread_codec.py": "many random streams",
     "test_spread_replay.py": "waits for a daemon's time limits",
     "test_codec.py": "many random messages",

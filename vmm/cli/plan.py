@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +33,9 @@ from vmm.policies.plan import Plan
 from vmm.policies.recover import recover as plan_recover
 from vmm.policies.scale import Bands, Demand
 from vmm.policies.scale import scale as plan_scale
+
+if TYPE_CHECKING:
+    from vmm.api.rounds import Advice
 
 _REASONS_UP_TO = 2000
 """Guests up to which the reasons are given unless asked otherwise: they take longer than the plan."""
@@ -178,6 +182,7 @@ plan.add_command(apply_live)
 )
 @click.option("--budget-s", type=float, help="Time for --swaps, in s [default: 1].")
 @click.option("--seed", type=click.IntRange(min=0), help="[default: that of the policies, or 0]")
+@click.option("--now", is_flag=True, help="Live: by the last measures alone, whatever speaks for waiting.")
 @_output
 def balance(
     max_moves: int | None,
@@ -185,11 +190,16 @@ def balance(
     swaps: bool,
     budget_s: float | None,
     seed: int | None,
+    now: bool,
     reasons: bool | None,
     form: str,
     **source: Any,
 ) -> None:
-    """Spread guests evenly over the hosts, moving few of them."""
+    """Spread guests evenly over the hosts, moving few of them.
+
+    For the live cluster loads are smoothed over the recorded past, a guest that moved lately rests, and a
+    plan is withheld until the imbalance has held for some rounds: see [antiflap] in policies.ini.
+    """
     problem = _Problem(**source)
     asked = problem.policies.search
     search = Search(
@@ -200,10 +210,30 @@ def balance(
         seed=asked.seed if seed is None else seed,
         clock=time.monotonic,
     )
-    made, took_s = _timed(
-        lambda: plan_balance(problem.cluster, problem.objective, search, limits=problem.policies.limits)
-    )
+
+    def make(cluster: Cluster) -> Plan:
+        return plan_balance(cluster, problem.objective, search, limits=problem.policies.limits)
+
+    live = problem.live
+    if live is None or now:
+        made, took_s = _timed(lambda: make(problem.cluster))
+    else:
+        advice = live.advice(make, problem.policies, problem.objective)
+        problem.cluster = advice.cluster
+        made, took_s = _calm(advice), advice.planning_s
     _print(made, problem, took_s, reasons, form)
+
+
+def _calm(advice: Advice) -> Plan:
+    """The plan, or an empty one that says why it is withheld."""
+    plan = advice.plan
+    if not advice.withheld:
+        return plan
+    why = (
+        f"a plan of {len(plan.actions)} moves, score {plan.score_before:.6f} -> {plan.score_after:.6f}, is "
+        f"withheld: {advice.withheld}; --now makes it all the same"
+    )
+    return replace(plan, actions=(), score_after=plan.score_before, why_empty=why)
 
 
 @plan.command()

@@ -14,8 +14,14 @@ from vmm.cli import _beside as beside
 from vmm.config import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vmm.api.rounds import Advice
     from vmm.decide.core import Core
+    from vmm.policies.config import Policies
     from vmm.policies.model import Cluster
+    from vmm.policies.objective import Objective
+    from vmm.policies.plan import Plan
     from vmm.policies.scale import Demand
 
 POLICIES_FILE = "policies.ini"
@@ -29,10 +35,10 @@ LIVE_OPTIONS = (beside.journal, beside.config, beside.at)
 class Live:
     """The cluster as the Manager knows it. `policies`: the site's policies.ini, None when it has none."""
 
-    def __init__(self, core: Core, policies: Path | None) -> None:
+    def __init__(self, core: Core, policies: Path | None, place: Path) -> None:
         from vmm.decide.modelling import cluster_of
 
-        self.core = core
+        self.core, self.place = core, place
         self.policies = policies
         self.cluster: Cluster = cluster_of(core.state, core.rules)
 
@@ -40,6 +46,17 @@ class Live:
         from vmm.decide.modelling import demands_of
 
         return demands_of(self.core.state)
+
+    def advice(self, make: Callable[[Cluster], Plan], policies: Policies, objective: Objective) -> Advice:
+        """A plan on smoothed loads, and why it is withheld: by the rounds in the journal until then."""
+        from vmm.api.rounds import Rounds, reach_s
+        from vmm.manager.recovery import entries, recover_before
+
+        end = self.core.state
+        early = recover_before(self.place, reach_s(policies.antiflap), self.core)
+        rounds = Rounds(early, policies.antiflap, objective, end.now_s)
+        rounds.follow(entries(self.place, early.state.position + 1, end.position))
+        return rounds.advise(make)
 
     def origin(self) -> dict[str, Any]:
         """What a plan file says about the moment the plan was made in."""
@@ -51,7 +68,8 @@ def open_live(folder: Path | None, etc: Path, at: int | None) -> Live:
     from vmm.manager.recovery import recover
 
     policies = etc / POLICIES_FILE
-    return Live(recover(beside.place_of(folder, etc), at), policies if policies.is_file() else None)
+    place = beside.place_of(folder, etc)
+    return Live(recover(place, at), policies if policies.is_file() else None, place)
 
 
 @click.command()

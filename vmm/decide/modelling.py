@@ -22,12 +22,15 @@ from vmm.policies.scale import Demand
 CPU, MEMORY = "cpu_used", "ram_free"
 """Properties that guests report, as properties.ini ships them: in %, and in MiB."""
 
+UNMEASURED = Load(cpu=1.0, memory=1.0)
+"""What a guest is taken for that has not said what it uses."""
+
 
 def cluster_of(state: State, rules: Rules) -> Cluster:
     """Hosts that have reported, with the guests that vmm knows on them. Raises BadCluster for nonsense.
 
     A guest's load is in units of the whole guest: processor and memory, 1 where the measure is missing or
-    too old; disks and network are not measured.
+    too old. Disks and network are in counters, of which one look says nothing: see traffic.py.
     """
     hosts = [_host(state, state.hosts[name]) for name in sorted(state.hosts) if state.hosts[name].seen_s >= 0]
     known = {host.name for host in hosts}
@@ -42,6 +45,16 @@ def cluster_of(state: State, rules: Rules) -> Cluster:
 def _counts(state: State, guest: Guest) -> bool:
     """What is on a dead host and not lost was leaving it, or may have left it."""
     return guest.state == "lost" or (guest.state in ALIVE and not state.hosts[guest.host].dead)
+
+
+def loads_of(state: State) -> dict[str, Load]:
+    """What guests said lately that they use, in units of the whole guest; those that did not are left out."""
+    found = {}
+    for guest in state.guests.values():
+        cpu, free_mib = _measured(state, guest, CPU), _measured(state, guest, MEMORY)
+        if cpu is not None or free_mib is not None:
+            found[guest.name] = _load(guest, cpu, free_mib)
+    return found
 
 
 def demands_of(state: State) -> list[Demand]:
@@ -115,21 +128,22 @@ def _host(state: State, host: Host) -> PlannedHost:
 def _guest(state: State, rules: Rules, guest: Guest) -> PlannedGuest:
     row = state.hosts[guest.host].guests.get(guest.name)
     share = rules.entitlements.shares.get(guest.spec.share)
-    cpu, free_mib = _measured(state, guest, CPU), _measured(state, guest, MEMORY)
-    memory_mib = guest.spec.memory_mib
     return PlannedGuest(
         guest.name,
         memory_mib=float(max(asked_for(guest)[0], row[0] if row else 0)),
         vcpus=float(max(asked_for(guest)[1], row[1] if row else 0)),
         host=guest.host,
-        load=Load(
-            cpu=1.0 if cpu is None else cpu / 100.0,
-            memory=1.0 if free_mib is None else max(0.0, memory_mib - free_mib) / max(memory_mib, 1),
-        ),
+        load=_load(guest, _measured(state, guest, CPU), _measured(state, guest, MEMORY)),
         immovable=why_immovable(state, rules, guest),
         priority=share.priority if share else 0,
         share=guest.spec.share,
     )
+
+
+def _load(guest: Guest, cpu: float | None, free_mib: float | None) -> Load:
+    memory_mib = guest.spec.memory_mib
+    used = None if free_mib is None else max(0.0, memory_mib - free_mib) / max(memory_mib, 1)
+    return Load(UNMEASURED.cpu if cpu is None else cpu / 100.0, UNMEASURED.memory if used is None else used)
 
 
 def _measured(state: State, guest: Guest, name: str) -> float | None:

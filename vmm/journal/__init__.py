@@ -21,7 +21,7 @@ from vmm.journal.format import Batch, Entry, Record
 from vmm.journal.reader import read, read_batches
 from vmm.journal.recover import Recovery
 from vmm.journal.retain import Removed
-from vmm.journal.snapshots import latest_snapshot
+from vmm.journal.snapshots import kept_snapshots, latest_snapshot
 from vmm.journal.survey import Check, SegmentStats, Stats, stats, verify
 from vmm.journal.writer import Journal
 
@@ -45,6 +45,7 @@ __all__ = [
     "Removed",
     "SegmentStats",
     "Stats",
+    "kept_snapshots",
     "latest_snapshot",
     "read",
     "read_batches",

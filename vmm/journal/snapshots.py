@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -62,15 +63,23 @@ def latest_snapshot(directory: Path | str) -> tuple[int, bytes] | None:
     return (found.position, found.payload) if found is not None else None
 
 
+def kept_snapshots(directory: Path | str) -> Iterator[bytes]:
+    """The payloads of all undamaged snapshots, newest first."""
+    return (found.payload for found in _undamaged(Path(directory)))
+
+
 def latest(directory: Path) -> Snapshot | None:
+    return next(_undamaged(directory), None)
+
+
+def _undamaged(directory: Path) -> Iterator[Snapshot]:
     for named in reversed(snapshots(directory)):
         try:
-            return load(named)
+            yield load(named)
         except FileNotFoundError:
             continue  # pruned by the writer just now
         except (Malformed, OSError, zstandard.ZstdError, UnicodeDecodeError) as fault:
             log.error("%s: snapshot damaged (%s); trying the one before", named.path, fault)
-    return None
 
 
 def prune(directory: Path, keep: int) -> list[Path]:

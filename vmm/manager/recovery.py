@@ -57,3 +57,25 @@ def recover(folder: Path, to: int | None = None) -> Core:
             next_step="name a position up to that, or leave --at out for the end",
         )
     return core
+
+
+def recover_before(folder: Path, reach_s: tuple[float, float], end: Core) -> Core:
+    """A core as it was some time before `end`: the first of `reach_s` (s) if a snapshot or the beginning of
+    the journal is that old, else as long before as snapshots go, if that is the second at least.
+    """
+    oldest: Core | None = None
+    for payload in journal.kept_snapshots(folder):
+        try:
+            core = Core.from_snapshot(payload)
+        except (msgspec.DecodeError, VmmError):
+            continue
+        age_s = end.state.now_s - core.state.now_s
+        if core.state.position > end.state.position:
+            continue
+        oldest = core
+        if age_s >= reach_s[0]:
+            return core
+    if oldest is not None and end.state.now_s - oldest.state.now_s >= reach_s[1]:
+        return oldest
+    first = next(entries(folder, None, end.state.position), None)
+    return Core() if first is None or first.position == 1 or oldest is None else oldest

@@ -27,10 +27,14 @@ class Settings:
     price_per_gib: float = 0.0
     give_up_after: int = 3
     give_up_s: float = 3600.0
+    every_s: float = 60.0
+    """Time between two rounds, where they are looked for in a recorded stream."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.give_up_after < 1:
             raise BadRequest("rounds and give_up_after must be at least 1", next_step="correct [antiflap]")
+        if not self.every_s > 0:
+            raise BadRequest(f"every_s is {self.every_s}", next_step="give a number > 0")
         for name in ("half_life_s", "rest_s", "price_per_gib", "give_up_s"):
             if not getattr(self, name) >= 0:
                 raise BadRequest(f"{name} is {getattr(self, name)}", next_step="give a number >= 0")
@@ -90,7 +94,7 @@ def judged(memory: Memory, settings: Settings, plan: Plan, now_s: float) -> tupl
     Call it once a round, with an empty plan too. The score before the plan also tells whether the last
     plan helped.
     """
-    memory = _looked_back(memory, settings, plan.score_before, now_s)
+    memory = looked_back(memory, settings, plan.score_before, now_s)
     if now_s < memory.quiet_until_s:
         left_s = memory.quiet_until_s - now_s
         return (
@@ -117,7 +121,13 @@ def carried_out(memory: Memory, guests: Iterable[str], now_s: float) -> Memory:
     return replace(memory, moved_s={**memory.moved_s, **dict.fromkeys(guests, now_s)})
 
 
-def _looked_back(memory: Memory, settings: Settings, score: float, now_s: float) -> Memory:
+def expecting(memory: Memory, score: float) -> Memory:
+    """Moves begin, on a cluster of this score: they will be judged by `looked_back`."""
+    return memory if memory.before is not None else replace(memory, before=score)
+
+
+def looked_back(memory: Memory, settings: Settings, score: float, now_s: float) -> Memory:
+    """The moves are over: did they help? After some in a row that did not, planning rests."""
     if memory.before is None:
         return memory
     failures = 0 if score < memory.before else memory.failures + 1

@@ -31,7 +31,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "soft": ("affinity", "spread", "power"),
     "search": ("min_gain", "max_moves", "seed"),
     "limits": ("per_host", "total", "bandwidth_mib_s", "dirty_factor", "overhead"),
-    "antiflap": ("half_life", "rounds", "rest", "price_per_gib", "give_up_after", "give_up"),
+    "antiflap": ("half_life", "rounds", "rest", "price_per_gib", "give_up_after", "give_up", "every"),
 }
 
 
@@ -64,6 +64,7 @@ def parse_policies(text: str, file: str = "policies.ini", extra: Sequence[Object
         price_per_gib=reader.number("antiflap", "price_per_gib", 0.0),
         give_up_after=int(reader.number("antiflap", "give_up_after", 3, least=1)),
         give_up_s=reader.seconds("antiflap", "give_up", 3600.0),
+        every_s=max(reader.seconds("antiflap", "every", 60.0), 0.001),
     )
     if reader.findings:
         raise FindingsError(reader.findings)
