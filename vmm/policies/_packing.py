@@ -98,6 +98,8 @@ def _repaired(
         bad = np.flatnonzero(over)
         if not len(bad):
             return counts
+        if len(hosts) < 2:
+            return None  # nothing to exchange with
         host = int(hosts[rng.choice(bad)])
         others = hosts[hosts != host]
         k1 = np.append(np.flatnonzero(counts[:, host]), none)
