@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmm.durations import parse_duration_s, parse_size_mib, show_duration
+from vmm.durations import parse_duration_s, parse_size_mib, show_duration, show_moment
 
 
 @pytest.mark.parametrize(
@@ -43,12 +44,19 @@ def test_what_is_neither_is_a_value_error(parse: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0s"), (0.2, "0.2s"), (9.5, "9.5s"), (45, "45s"), (59.7, "1m"), (150, "2m30s"), (3600, "1h"),
-        (11100, "3h5m"), (187200, "2d4h"), (-45, "-45s"), (math.inf, "inf"), (math.nan, "nan"),
+        (0, "0s"), (0.2, "0.2s"), (9.5, "9.5s"), (5.98, "6s"), (45, "45s"), (59.7, "1m"), (150, "2m30s"),
+        (3600, "1h"), (11100, "3h5m"), (187200, "2d4h"), (-45, "-45s"), (math.inf, "inf"), (math.nan, "nan"),
     ],
 )  # fmt: skip
 def test_shown(seconds: float, text: str) -> None:
     assert show_duration(seconds) == text
+
+
+def test_moments() -> None:
+    assert show_moment(90.0) == "1m30s"
+    shown = show_moment(1_795_260_221.4)
+    assert datetime.strptime(shown, "%Y-%m-%d %H:%M:%S").timestamp() == 1_795_260_221
+    assert show_moment(math.inf) == "inf"
 
 
 @given(st.floats(allow_nan=False))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from vmm.durations import show_duration
+from vmm.durations import show_duration, show_moment
 from vmm.rules import nodes as n
 from vmm.rules.bounds import Between, truth
 from vmm.rules.gates import Gate
@@ -63,7 +63,7 @@ class Explanation:
             lines += ["  until:", *_lines(self.until, 2)]
         for gate in self.gates:
             mark = "open" if gate.open else f"waits for {gate.waits_for}"
-            at = f" (at {gate.wake_s:.0f})" if gate.wake_s is not None and not gate.open else ""
+            at = f" (at {show_moment(gate.wake_s)})" if gate.wake_s is not None and not gate.open else ""
             lines.append(f"  gate {gate.name}: {mark}{at}")
         return "\n".join(lines)
 
@@ -107,6 +107,8 @@ class Explainer:
         return None if read_s is None else self._interpreter.world.now_s - read_s
 
     def _note(self, node: n.Node, value: Any, scope: Scope) -> str:
+        if isinstance(node, n.Now):
+            return show_moment(value)
         if value is not None:
             return ""
         if isinstance(node, n.ColumnRead):
@@ -159,7 +161,7 @@ def _lines(node: ExplainNode, depth: int) -> Iterator[str]:
     value = show(node.value, node.unit)
     age = f", {show_duration(node.age_s)} old" if node.age_s is not None else ""
     note = f" ({node.note})" if node.note else ""
-    yield f"{'  ' * depth}{member}{node.text} = {value}{age}{note}"
+    yield f"{'  ' * depth}{member}{' '.join(node.text.split())} = {value}{age}{note}"
     for child in node.children:
         yield from _lines(child, depth + 1)
 

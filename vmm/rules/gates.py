@@ -134,25 +134,27 @@ def gates(instance: Instance, rule: Rule, around: Around) -> list[Gate]:
     now_s = around.now_s
     found: list[Gate] = []
     if around.paused:
-        found.append(Gate("paused", False, f"resume ({around.paused})"))
+        reason = "" if around.paused == "paused" else f" (paused: {around.paused})"
+        found.append(Gate("paused", False, f"somebody to resume it{reason}"))
     if rule.for_s:
         found.append(_hold_gate(instance, rule, now_s))
     if rule.until is not None:
         if instance.latched:
-            found.append(Gate("until", False, f"until: {rule.until.text}"))
+            found.append(Gate("until", False, f"its clearing condition: {' '.join(rule.until.text.split())}"))
         else:
-            found.append(Gate("until", around.until is not True, "the clearing condition to end"))
+            found.append(Gate("until", around.until is not True, "its clearing condition to end"))
     if rule.cooldown_s:
         wake_s = None if instance.last_s is None else instance.last_s + rule.cooldown_s
-        found.append(_timed("cooldown", wake_s, now_s))
+        found.append(_timed("cooldown", "its cooldown of {}", rule.cooldown_s, wake_s, now_s))
     if rule.limit is not None:
         count, period_s = rule.limit.count, rule.limit.period_s
         recent = instance.firings[-count:]
-        found.append(_timed("limit", recent[0] + period_s if len(recent) == count else None, now_s))
+        wake_s = recent[0] + period_s if len(recent) == count else None
+        found.append(_timed("limit", f"its limit of {count} in {{}}", period_s, wake_s, now_s))
     found += _mode_gate(instance, rule)
     if rule.max_running is not None:
         is_open = around.running < rule.max_running
-        found.append(Gate("max_running", is_open, f"{around.running} commands under way to end"))
+        found.append(Gate("max_running", is_open, f"{around.running} of the rule's commands to end"))
     if around.arguments is not True:
         found.append(Gate("arguments", False, "the commands' arguments to be known"))
     return found
@@ -163,12 +165,12 @@ def _mode_gate(instance: Instance, rule: Rule) -> list[Gate]:
     running, queued = instance.running, instance.queued
     match rule.mode:
         case "single":
-            return [Gate("mode", not running, f"{running} of its commands to end")]
+            return [Gate("mode", not running, f"{running} of its commands to end" if running else "")]
         case "queued":
             texts = [f"{running} of its commands to end"] if running else []
             if queued:
                 full = ", no more are kept" if queued == MAX_QUEUED else ""
-                texts.append(f"{queued} queued firings to start{full}")
+                texts.append(f"{queued} queued firing{'s' * (queued > 1)} to start{full}")
             return [Gate("mode", not texts, " and ".join(texts))]
         case "restart":
             return [Gate("mode", True, f"nothing; a firing replaces {running} of its commands")]
@@ -190,13 +192,16 @@ def leaves_queue(instance: Instance, found: list[Gate]) -> bool:
 def _hold_gate(instance: Instance, rule: Rule, now_s: float) -> Gate:
     if instance.since_s is None or instance.unknown:
         return Gate("for", False, f"the condition to hold for {show_duration(rule.for_s)}")
-    return _timed("for", instance.since_s + rule.for_s, now_s)
+    wake_s = instance.since_s + rule.for_s
+    return _timed("for", "the condition to have held for {}", rule.for_s, wake_s, now_s)
 
 
-def _timed(name: str, wake_s: float | None, now_s: float) -> Gate:
+def _timed(name: str, what: str, length_s: float, wake_s: float | None, now_s: float) -> Gate:
+    """`what` is waited for; the braces in it stand for its length."""
     if wake_s is None or wake_s <= now_s:
         return Gate(name, True)
-    return Gate(name, False, f"{show_duration(wake_s - now_s)} more", wake_s)
+    what = what.format(show_duration(length_s))
+    return Gate(name, False, f"{what}: {show_duration(wake_s - now_s)} more", wake_s)
 
 
 def blocked_until(found: list[Gate]) -> tuple[bool, float | None]:

@@ -28,10 +28,10 @@ def explain_runner(runner: Runner, subject: str | None, world: World, paused: st
     found = gates(instance, rule, around)
     if rule.n_of is not None:
         hits = instance.history.count(True)
-        waits = f"{rule.n_of.n} true of {rule.n_of.m} evaluations; {hits} now"
+        waits = f"{rule.n_of.n} of {rule.n_of.m} evaluations to be true ({hits} now)"
         found.insert(0, Gate("n_of", hits >= rule.n_of.n, waits))
     if not rule.enabled:
-        found.insert(0, Gate("enabled", False, "enabled = yes"))
+        found.insert(0, Gate("enabled", False, "`enabled = yes`"))
     condition = interpreter.truth(rule.expr, scope)
     counts = _counting(runner, instance, condition)
     can_fire_s = _earliest(runner, instance, found, counts, now_s)
@@ -129,11 +129,13 @@ def _verdict(
     if instance.fired and can_fire_s is None and not waits:
         return "It has fired, and will when the condition becomes true again."
     if closed:
-        text = "Waits: " + "; ".join(f"{gate.name} for {gate.waits_for}" for gate in closed) + "."
+        text = "Waits for " + "; for ".join(gate.waits_for for gate in closed) + "."
     else:
         text = "Nothing stands in the way."
     if can_fire_s is not None:
-        text += f" Can fire in {show_duration(can_fire_s - now_s)}."
+        wait = f"in {show_duration(can_fire_s - now_s)}" if can_fire_s > now_s else "now"
+        tick = "at its next tick, " if can_fire_s > now_s and not closed else ""
+        text += f" Can fire {tick}{wait}."
     return text
 
 
@@ -144,4 +146,5 @@ def _queue(instance: Instance, found: list[Gate]) -> str:
     waits = [gate.waits_for for gate in found if gate.name in QUEUE_GATES and not gate.open]
     if instance.running:
         waits.insert(0, f"{instance.running} of its commands to end")
-    return f" {instance.queued} queued firings wait for {'; '.join(waits) or 'their turn'}."
+    some = "1 queued firing waits" if instance.queued == 1 else f"{instance.queued} queued firings wait"
+    return f" {some} for {'; '.join(waits) or 'their turn'}."

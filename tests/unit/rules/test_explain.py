@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from worlds import engine, fill, make_world
@@ -67,6 +68,32 @@ def test_each_gate_says_what_it_waits_for_and_when_it_opens(keys: str) -> None:
     assert f"gate {name}: waits for" in str(explanation)
 
 
+VERDICTS = {
+    "for = 10": "Waits for the condition to have held for 10s: 6s more. Can fire in 6s.",
+    "until = { host.load < 0\n  or host.ok }": "Waits for its clearing condition: host.load < 0 or host.ok.",
+    "cooldown = 30\nticks = 5": "Waits for its cooldown of 30s: 26s more. Can fire in 26s.",
+    "limit = 1/minute\nticks = 4": "Waits for its limit of 1 in 1m: 56s more. Can fire in 56s.",
+    "ticks = 5": "Nothing stands in the way. Can fire at its next tick, in 1.5s.",
+}
+
+
+@pytest.mark.parametrize("keys", VERDICTS)
+def test_the_verdict_reads_as_a_sentence(keys: str) -> None:
+    world = make_world()
+    began_s = 1_795_260_221.0 - 1_795_260_221.0 % 60
+    world.advance(began_s)
+    rules = engine(HOT + keys + "\n", world)
+    fill(world, "host", {"a": {"load": 0.9, "temp": 1.0}}, began_s)
+    rules.step()
+    world.advance(began_s + (3.5 if keys.startswith("ticks") else 4.0))
+    explanation = rules.explain("hot", "a")
+    assert explanation.verdict == VERDICTS[keys]
+    for gate in explanation.gates:
+        if gate.wake_s is not None:
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(gate.wake_s))
+            assert f"gate {gate.name}: waits for {gate.waits_for} (at {stamp})" in str(explanation)
+
+
 def test_running_commands_are_a_gate() -> None:
     world = make_world()
     rules = engine(HOT + "ticks = 10\nmax_running = 1\n", world)
@@ -87,7 +114,7 @@ def test_the_verdict_follows_what_the_rule_does() -> None:
         if second == 3:  # false now, but true in two of the last three evaluations
             assert [f.time_s for f in fired] == [3.0]
             assert (explanation.state, explanation.can_fire_s) == ("firing", 4.0)
-            assert explanation.verdict == "Nothing stands in the way. Can fire in 1s."
+            assert explanation.verdict == "Nothing stands in the way. Can fire at its next tick, in 1s."
     assert explanation.verdict == "The condition was true in 0 of the last 3 evaluations, not in 2."
 
 
@@ -131,7 +158,10 @@ def test_the_queue_is_explained() -> None:
     rules.set_running("hot", "a", 0)
     assert rules.step() == []
     verdict = rules.explain("hot", "a").verdict
-    assert verdict == "The condition is false. 2 queued firings wait for resume (quiet please)."
+    assert (
+        verdict
+        == "The condition is false. 2 queued firings wait for somebody to resume it (paused: quiet please)."
+    )
     rules.resume()
     assert len(rules.step()) == 1
     assert len(rules.step()) == 1, "the first set nothing off: the second follows"

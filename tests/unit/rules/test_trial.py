@@ -45,7 +45,7 @@ def test_failures_name_the_line_and_explain() -> None:
     assert "did not fire notify('x') # drain_host('h1'), but drain_host('h1')" in said
     said = failures(GOOD.replace("9s  hot on h1 is pending", "9s  hot on h1 is firing"))[0]
     assert said.startswith("t.ini:8: at 9s hot on h1 is pending, not firing\n")
-    assert "gate for: waits for 1s more (at 10)" in said
+    assert "gate for: waits for the condition to have held for 10s: 1s more (at 10s)" in said
 
 
 def test_a_change_that_cannot_be_made_is_a_failure() -> None:
