@@ -23,6 +23,7 @@ PROPERTIES_FILE = "properties.ini"
 GUEST_DEFAULTS = (
     ("uptime", "uptime", "", 10.0),
     ("load", "load", "", 10.0),
+    ("cpu_used", "cpu", "", 10.0),
     ("ram_free", "ram", "MemFree", 10.0),
 )
 """(property, collector, parameters, ticks in seconds) of a guest without a file."""

@@ -102,6 +102,8 @@ class Guest(msgspec.Struct):
     """The dead host that it is being restarted from, until the new host has started it."""
     resize: Resize | None = None
     """Its change of size under way; `spec` has the size that it is known to have."""
+    resized_s: float = -1.0
+    """When that last changed: what was measured before says nothing about it."""
 
     @property
     def name(self) -> str:

@@ -161,7 +161,7 @@ def resize_guest(
         raise Refused(f"guest {guest} is being resized already, to {found.resize.wanted}.")
     if host and found.host != host:
         raise Refused(f"guest {guest} is on {found.host}, not on {host}.")
-    if sizes.may_have_a_job(found) and not even_if_busy and sizes.smaller(found, wanted):
+    if sizes.may_have_a_job(state, found) and not even_if_busy and sizes.smaller(found, wanted):
         raise Refused(
             f"guest {guest} may have a job ({found.node_state}, {found.jobs} jobs) that needs what it has; "
             "wait for its end, or say even_if_busy=True."

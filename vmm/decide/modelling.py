@@ -67,7 +67,7 @@ def demands_of(state: State) -> list[Demand]:
         spec, cpu, free_mib = guest.spec, _measured(state, guest, CPU), _measured(state, guest, MEMORY)
         if guest.state != "ready" or guest.resize or cpu is None or free_mib is None:
             continue
-        bounds, busy = bounds_of(spec), may_have_a_job(guest)
+        bounds, busy = bounds_of(spec), may_have_a_job(state, guest)
         found.append(
             Demand(
                 guest.name,
@@ -148,6 +148,8 @@ def _load(guest: Guest, cpu: float | None, free_mib: float | None) -> Load:
 
 def _measured(state: State, guest: Guest, name: str) -> float | None:
     reading = state.world.clients.get(guest.name, name) if guest.name in state.world.clients else None
+    if reading is not None and reading.time_s <= guest.resized_s:
+        return None  # of another size
     if reading is None or isinstance(reading.value, bool) or not isinstance(reading.value, int | float):
         return None
     return float(reading.value) if reading.value >= 0 else None

@@ -76,7 +76,7 @@ def _done(state: State, guest: Guest, resize: Resize, record: CommandRecord) -> 
     except msgspec.ValidationError as exc:
         _failed(state, guest, resize, f"{record.to} did not say what it has: {exc}")
         return
-    guest.spec, guest.resize = resized(guest.spec, size), None
+    guest.spec, guest.resize, guest.resized_s = resized(guest.spec, size), None, state.now_s
     host = state.hosts.get(guest.host)
     if host is not None and guest.name in host.guests:  # until the host reports again
         host.guests[guest.name] = (size.memory_mib, size.vcpus, host.guests[guest.name][2])

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from vmm.cluster.model import Guest, Host
+from vmm.decide.state import State
 from vmm.errors import Refused
 from vmm.messages.guest import LEAST_CAP, MAX_WEIGHT, GuestSize, bounds_of, size_of
 
@@ -40,8 +41,12 @@ def smaller(guest: Guest, size: GuestSize) -> bool:
     return size.memory_mib < guest.spec.memory_mib or size.vcpus < guest.spec.vcpus
 
 
-def may_have_a_job(guest: Guest) -> bool:
-    return bool(guest.jobs) or guest.node_state not in ("", "idle", "drained", "down")
+def may_have_a_job(state: State, guest: Guest) -> bool:
+    """By its batch node's state; while the batch system is not heard, nobody knows."""
+    if guest.jobs or guest.node_state not in ("", "idle", "drained", "down"):
+        return True
+    batch = [client for client in state.clients.values() if client.role == "batch"]
+    return bool(batch) and guest.node_seen_s >= 0 and all(client.state != "up" for client in batch)
 
 
 def differs(guest: Guest, size: GuestSize, host: Host) -> bool:

@@ -31,6 +31,8 @@ class Choices:
     rooms: int = 0
     idle_for: str = "2s"
     shared: bool = False
+    most_mib: int = 0
+    """Memory that a running guest may be given; 0: it keeps what it has."""
 
 
 # Seconds instead of minutes, and still generous for a machine that emulates its guests.
@@ -68,7 +70,9 @@ def write_configuration(
 
 def _profile(group: str, index: int, choices: Choices) -> dict[str, object]:
     first = 101 + 40 * index
+    bounds = {"max_memory": f"{choices.most_mib}MiB"} if choices.most_mib else {}
     return {
+        **bounds,
         "template": choices.templates.get(group, f"{group}.qcow2"),
         "vcpus": 1,
         "memory": f"{GUEST_MEMORY_MIB}MiB",

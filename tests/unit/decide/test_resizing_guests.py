@@ -148,6 +148,14 @@ def test_nothing_is_taken_from_a_guest_under_a_job_unless_somebody_says_so(bench
     assert not sim.batch.killed
 
 
+def test_while_the_batch_system_is_silent_any_guest_may_have_a_job(bench: Bench) -> None:
+    sim = with_a_guest(bench)
+    sim.faults.batch_down = True
+    assert sim.run_until(lambda: sim.core.state.clients["batch"].state != "up", 90)
+    wish(sim, "resize_guest", guest=guest_of(sim).name, memory_mib=512)
+    assert "may have a job" in refusals(sim)[0]
+
+
 def test_one_thing_at_a_time(bench: Bench) -> None:
     sim = with_a_guest(bench, hosts=2)
     guest = guest_of(sim)
@@ -273,6 +281,10 @@ def test_scaling_by_measured_load_is_carried_out(bench: Bench) -> None:
     assert size(sim) == inside(sim) == (1792, 4)
     assert carry_out(sim, plan), "done already: nothing is asked again"
     assert sim.core.state.totals["resizes begun"] == 1
+    assert demands_of(sim.core.state) == [], "what was measured before says nothing about its new size"
+    sim.run(sim.now_s + 1)
+    report(sim, 1, cpu_used=50.0, ram_free=700)
+    assert scale(cluster_of(sim.core.state, sim.core.rules), demands_of(sim.core.state)).actions == ()
 
 
 def test_a_guest_with_a_job_is_not_planned_smaller(bench: Bench) -> None:

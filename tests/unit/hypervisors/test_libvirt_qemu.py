@@ -29,6 +29,7 @@ BOOT_SECTOR = bytes.fromhex(
     "31c08ed8bc007cba0206b80001efbe2e7cac84c07406baf803eeebf5ba0006edf6c40174f7ba0406"
     "b80020efebee" + b"guest is up\n\0".hex()
 )
+CPU_GROUP = Path("/sys/fs/cgroup/cpu")
 NAMESPACES = ["unshare", "--mount", "--net", "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"]
 DAEMON = """
 set -e
@@ -38,6 +39,7 @@ for part in etc:/etc/libvirt lib:/var/lib/libvirt cache:/var/cache/libvirt log:/
 done
 mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/group" /etc/group
 ip link set lo up
+[ -z "$2" ] || ! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified
 while :; do
     libvirtd & echo $! > "$1/started"; wait $! || true
     while [ -e "$1/stopped" ]; do sleep 0.1; done
@@ -48,20 +50,21 @@ done
 class Daemon:
     """A libvirtd that is started again when it dies, unless it is held down."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, controllers: str = "") -> None:
         self.folder = folder
         for part in ("run", "etc", "lib", "cache", "log"):
             (folder / part).mkdir(parents=True)
         (folder / "etc/libvirtd.conf").write_text('auth_unix_rw = "none"\n')
         (folder / "etc/qemu.conf").write_text(
             'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nnamespaces = []\n'
-            'cgroup_controllers = []\nstdio_handler = "file"\ndynamic_ownership = 0\nremember_owner = 0\n'
+            f"cgroup_controllers = [{controllers}]\n"
+            'stdio_handler = "file"\ndynamic_ownership = 0\nremember_owner = 0\n'
         )
         # libvirtd looks this user up before it reads its settings.
         (folder / "passwd").write_text("root:x:0:0::/:/bin/sh\nlibvirt-qemu:x:64055:64055::/:/bin/false\n")
         (folder / "group").write_text("root:x:0:\nlibvirt-qemu:x:64055:\nkvm:x:64056:\n")
         self._process = subprocess.Popen(
-            [*NAMESPACES, "sh", "-c", DAEMON, "sh", str(folder)],
+            [*NAMESPACES, "sh", "-c", DAEMON, "sh", str(folder), controllers],
             stdin=subprocess.DEVNULL,
             stdout=(folder / "out").open("wb"),
             stderr=subprocess.STDOUT,
@@ -110,6 +113,11 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture
 def host(daemon: Daemon, tmp_path: Path) -> Iterator[LibvirtHypervisor]:
+    yield from opened(daemon, tmp_path)
+
+
+def opened(daemon: Daemon, tmp_path: Path) -> Iterator[LibvirtHypervisor]:
+    """A host with one template; its guests are gone afterwards."""
     images = tmp_path / "images"
     images.mkdir()
     image = bytearray(1 << 20)
@@ -242,3 +250,37 @@ def test_a_deaf_guest_is_not_called_resized(host: LibvirtHypervisor, make_spec: 
     with pytest.raises(GuestFailed, match="cgroup") as caught:
         host.resize(spec.name, cpu_cap=0.5)
     assert caught.value.code == "not-supported"
+
+
+@pytest.fixture
+def scheduling_host(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[LibvirtHypervisor]:
+    """One whose libvirtd uses the control group `cpu`; it makes a folder there, which is removed."""
+    if not CPU_GROUP.joinpath("cpu.shares").exists():
+        pytest.skip("control groups of version 1 are not mounted here")
+    partition = CPU_GROUP / "machine"
+    mine = not partition.exists()
+    made = Daemon(tmp_path_factory.mktemp("lv"), '"cpu"')
+    yield from opened(made, tmp_path)
+    made.end()
+    if mine and partition.exists():
+        wait_for(lambda: not [path for path in partition.iterdir() if path.is_dir()])
+        partition.rmdir()
+
+
+def test_weight_and_cap(scheduling_host: LibvirtHypervisor, make_spec: MakeSpec) -> None:
+    host = scheduling_host
+    spec = make_spec(
+        template="groupA.img", memory_mib=64, network="user", cpu_cap=0.25
+    )  # it had one elsewhere
+    host.create(spec)
+    assert host.resize(spec.name) == GuestSize(64, 1, 1.0, 0.25)
+    for _ in range(2):
+        assert host.resize(spec.name, cpu_weight=2.5, cpu_cap=0.5) == GuestSize(64, 1, 2.5, 0.5)
+    (group,) = CPU_GROUP.glob(f"machine/*{spec.name}*")
+    assert (group / "cpu.shares").read_text() == "2560\n"
+    quota = (int((group / name).read_text()) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    assert tuple(quota) == (50_000, 100_000)
+    host.shutdown(spec.name, 20.0)
+    host.start(spec.name)
+    assert host.resize(spec.name) == GuestSize(64, 1, 2.5, 0.5), "kept for its next start"
+    assert host.resize(spec.name, cpu_cap=0.0) == GuestSize(64, 1, 2.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -52,3 +53,15 @@ def test_without_a_journal_here_the_wish_is_only_sent(site: Site) -> None:
     assert result.exit_code == 0, result.output
     assert result.output.startswith("asked: pause (wish ")
     wait_for(lambda: site.told("paused by"), "the pause")
+
+
+def test_a_resize_that_says_no_size_is_not_asked_for(tmp_path: Path) -> None:
+    result = CliRunner().invoke(vmm, ["guest", "resize", "g1", "-c", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "say what it is to have" in result.output
+
+
+def test_a_resize_is_asked_for_with_what_was_named(site: Site) -> None:
+    site.manager()
+    result = run(site, "guest", "resize", "ghost", "--vcpus", "2", "--cpu-cap", "0.5", "--even-if-busy")
+    assert "there is no guest 'ghost'" in str(result.exception)

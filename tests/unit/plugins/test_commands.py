@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from vmm.batch.memory import MemoryBatch
@@ -84,3 +85,14 @@ def test_every_built_in_command_can_be_repeated() -> None:
 def test_clients_without_what_is_needed() -> None:
     assert "has no hypervisor" in do(Context("x", "dom0"), "start_guest", name="g").message
     assert "has no batch system" in do(Context("x", "batch"), "resume_node", node="n").message
+
+
+def test_a_guest_is_resized_and_what_it_has_is_told(dom0: Context) -> None:
+    spec = msgspec.structs.replace(SPEC, max_memory_mib=1024, max_vcpus=2)
+    assert do(dom0, "create_guest", guest=spec_to_args(spec)).ok
+    for _ in range(2):
+        got = do(dom0, "resize_guest", name="g1", memory_mib=512, cpu_cap=1)
+        assert got.value == {"name": "g1", "memory_mib": 512, "vcpus": 1, "cpu_weight": 1.0, "cpu_cap": 1.0}
+    assert do(dom0, "resize_guest", name="g1", vcpus=3).code == "over-limit"
+    assert do(dom0, "resize_guest", name="g1", vcpus=1.5).code == "bad-args"
+    assert do(dom0, "resize_guest", vcpus=1).code == "bad-args"

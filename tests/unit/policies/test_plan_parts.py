@@ -303,3 +303,23 @@ def test_a_plugin_brings_an_objective() -> None:
     assert "'own' is already there" in first
     assert "7, which is not an Objective" in second
     assert "'ganeti' is already there" in third
+
+
+def test_caps_are_set_once_and_lifted_when_there_is_enough_again() -> None:
+    host, guests = Host("h", 8192, 2), [Guest(n, 512, 2, host="h") for n in ("a", "b")]
+
+    def planned(used: float, cap: float) -> list[dict[str, float]]:
+        bounds = {
+            "vcpus_min": 2,
+            "vcpus_max": 2,
+            "memory_min_mib": 512,
+            "memory_max_mib": 512,
+            "cap_now": cap,
+        }
+        demands = [Demand(g.name, used, 300, **bounds) for g in guests]  # type: ignore[arg-type]
+        return [dict(a.sizes) for a in scale(Cluster([host], guests), demands).actions]
+
+    assert planned(1.5, 0.0) == [{"cpu_cap": 1.0}] * 2
+    assert planned(1.5, 1.0) == []
+    assert planned(0.9, 1.0) == [{"cpu_cap": 0.0}] * 2
+    assert planned(0.9, 0.0) == []
