@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vmm.durations import parse_duration_s
 
+if TYPE_CHECKING:
+    _Float = click.ParamType[float]
+else:
+    _Float = click.ParamType  # not generic in older versions
 
-class Duration(click.ParamType[float]):
+
+class Duration(_Float):
     """Seconds, written 90, 90s, 15m, 2h or 7d."""
 
     name = "duration"

@@ -8,7 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from vmm.errors import ConfigError
 from vmm.rules import CollectorInfo, CollectorLike
+
+
+class BadCatalogue(ConfigError):
+    """The catalogue beside the rule files is not what `encode_catalogue` makes."""
+
+    code = "catalogue"
+
 
 CATALOGUE = "collectors"
 """Its name among the files of a `Started` event or a reload."""
@@ -25,9 +33,17 @@ def encode_catalogue(collectors: Mapping[str, CollectorLike]) -> str:
 
 
 def decode_catalogue(text: str) -> dict[str, CollectorInfo]:
-    """The inverse; an empty text is an empty catalogue."""
-    rows = json.loads(text) if text else {}
-    return {
-        name: CollectorInfo(name, _TYPES[returns], unit, tuple(roles), tuple(columns))
-        for name, (returns, unit, roles, columns) in rows.items()
-    }
+    """The inverse; an empty text is an empty catalogue. Raises BadCatalogue."""
+    try:
+        rows = json.loads(text) if text else {}
+        return {
+            str(name): CollectorInfo(
+                str(name), _TYPES[returns], str(unit), tuple(map(str, roles)), tuple(map(str, columns))
+            )
+            for name, (returns, unit, roles, columns) in rows.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+        raise BadCatalogue(
+            f"the catalogue of collectors is not one: {exc!r:.100}",
+            next_step="hand over what `vmm rules reload` of this version makes",
+        ) from exc

@@ -56,7 +56,11 @@ class Core:
         return intent.name == "reload" and intent.id not in self.state.wishes
 
     def _adopt(self, files: object, what: str) -> None:
-        texts = files if isinstance(files, dict) else {}
+        texts = _texts(files)
+        if texts is None:
+            text = f"{what} is refused, the old rules stay: it holds no files (name -> text)"
+            self.state.note("manager", "rules", text, level="error")
+            return
         if {name: texts.get(name, "") for name in self.rules.files} == dict(self.rules.files):
             return
         rules, findings = check_rules(texts)
@@ -77,3 +81,11 @@ class Core:
         for spec in self.rules.properties.values():
             for table in (world.clients, world.hosts, world.guests):
                 table.declare(spec.name, type=spec.return_type, unit=spec.unit, max_age_s=spec.max_age_s)
+
+
+def _texts(files: object) -> dict[str, str] | None:
+    """The files of a wish, which may hold anything; None when they are none."""
+    if not isinstance(files, dict):
+        return None
+    texts = {str(name): text for name, text in files.items() if isinstance(text, str)}
+    return texts if len(texts) == len(files) else None

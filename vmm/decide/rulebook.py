@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from vmm.cluster.profiles import Entitlements, check_entitlements
-from vmm.decide.catalogue import CATALOGUE, decode_catalogue
+from vmm.decide.catalogue import CATALOGUE, BadCatalogue, decode_catalogue
 from vmm.decide.doubts import Commands, doubts
 from vmm.ini import Finding, FindingsError
 from vmm.rules import PropertySpec, RuleBook, Schema, check_properties, check_triggers, default_schema
@@ -64,7 +64,10 @@ def check_rules(
         return f"{folder}/{name}" if folder else name
 
     texts = {name: files.get(name, "") for name in FILES}
-    collectors = decode_catalogue(files.get(CATALOGUE, ""))
+    try:
+        collectors = decode_catalogue(files.get(CATALOGUE, ""))
+    except BadCatalogue as exc:
+        return None, [Finding(path(CATALOGUE), 1, f"{exc.message}.", exc.next_step)]
     properties, findings = check_properties(texts["properties.ini"], path("properties.ini"), collectors)
     schema = default_schema().with_properties(properties)
     book, found = check_triggers(texts["triggers.ini"], path("triggers.ini"), schema)

@@ -76,3 +76,22 @@ def test_the_log_says_it_too() -> None:
         f"reload by ann: {KEPT}; ~ shares.ini [groupA] guaranteed: 1 -> 3; "
         "~ shares.ini [groupB] guaranteed: 1 -> 3"
     ]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (7, "holds no files (name -> text)"),
+        ({"triggers.ini": 7}, "holds no files (name -> text)"),
+        ({**FILES, CATALOGUE: "[1]"}, "collectors:1: error: the catalogue of collectors is not one"),
+        ({**FILES, CATALOGUE: "{"}, "collectors:1: error: the catalogue of collectors is not one"),
+    ],
+)
+def test_a_reload_of_something_else_is_refused_and_the_rules_stay(files: object, said: str) -> None:
+    core = Core()
+    core.feed(Entry(1, 1.0, Started("j", FILES, SETTINGS, "test")))
+    outputs = core.feed(Entry(2, 2.0, Wished(Intent("1", "reload", {"files": files}, "ann", "test"))))
+    (text,) = [o.text for o in outputs if isinstance(o, Note) and o.subject == "rules"]
+    assert text.startswith("reload by ann is refused, the old rules stay: ")
+    assert said in text
+    assert list(core.rules.book.rules) == ["client_query", "grow", "make_room", "shrink"]
