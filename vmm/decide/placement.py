@@ -33,7 +33,9 @@ def free_on(state: State, host: Host, share: str = "") -> Free:
     vcpus = {name: row[1] for name, row in host.guests.items() if row[2] != "off"}
     for guest in state.guests.values():
         if host.name in (guest.host, guest.target) and guest.state in ALIVE:
-            memory_mib, cpus = asked_for(guest)
+            memory_mib, cpus = guest.spec.memory_mib, guest.spec.vcpus
+            if guest.resize is not None:
+                memory_mib, cpus = asked_for(guest)
             memory[guest.name] = max(memory.get(guest.name, 0), memory_mib)
             vcpus[guest.name] = max(vcpus.get(guest.name, 0), cpus)
     free_mib = host.memory_mib - host.reserved_mib - sum(memory.values())
