@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 LONG = {
+    "test_backtest_in_bulk.py": "many random streams",
     "test_client_commands.py": "waits for time limits of commands",
     "test_client_link.py": "waits for reconnects",
     "test_dead_hosts.py": "many random streams",

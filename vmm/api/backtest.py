@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from vmm import journal
+from vmm.api.bulk.run import BulkRun
 from vmm.decide.catalogue import CATALOGUE
 from vmm.decide.core import Core
 from vmm.decide.events import Answered, Entry, Reported, Ticked
@@ -27,6 +29,7 @@ from vmm.errors import Refused
 from vmm.manager.recovery import entries
 from vmm.messages.structs import Report
 from vmm.rules import Engine, Firing, RuleBook
+from vmm.rules.gates import FIRING
 
 FLAP_WINDOW_S = 600.0
 
@@ -40,11 +43,14 @@ class Fired(msgspec.Struct, frozen=True):
     position: int
     calls: list[str]
     why: str = ""
+    cleared_after_s: float | None = None
+    """Since the firing before of the same instance, where its condition was false in between; else None."""
 
 
 class RuleRow(msgspec.Struct, frozen=True):
-    """A rule's totals. `same` firings happened in both at the same position; `flaps` are repeated firings of
-    one instance within the flap window; `limited` were held back by `limit` or `cooldown`."""
+    """A rule's totals. `same` firings happened in both at the same position; `flaps` are firings of an
+    instance that had fired within the flap window before and had become false since; `limited` were held
+    back by `limit` or `cooldown`."""
 
     rule: str
     recorded: int
@@ -90,51 +96,129 @@ class Backtest:
         )
 
 
-def backtest(folder: Path, triggers: str, file: str, since_s: float | None = None) -> Backtest:
+def backtest(
+    folder: Path, triggers: str, file: str, since_s: float | None = None, bulk: bool = True
+) -> Backtest:
     """Run the journal's stream past the rules in `triggers` (the text of a triggers.ini named `file`).
 
     `since_s` is a stream time; what is before it only builds up the state (from a snapshot when one is old
-    enough). Raises FindingsError for wrong rules, JournalError for an unreadable journal.
+    enough). Without `bulk` every event is fed by itself: the same result, and much slower.
+    Raises FindingsError for wrong rules, JournalError for an unreadable journal.
     """
-    core, stream = _begin(folder, since_s)
-    result = Backtest()
-    shadows: list[Engine] = []
-
-    running: set[tuple[str, str]] = set()
-    stale = False
-
-    def look() -> None:
-        nonlocal running, stale
-        if stale:
-            running, stale = _follow_commands(core, shadows, running), False
-        result.would += [_fired(firing, core) for firing in shadows[0].step()]
-        shadows[0].transitions()
-        for relaxed in shadows[1:]:
-            result.unlimited.update(firing.rule for firing in relaxed.step())
-            relaxed.transitions()
-
-    rules, needed = core.rules, _needed(core.rules, triggers)
-    first_s = since_s if since_s is not None else float("-inf")
-    for entry in stream:
-        if not shadows and entry.time_s >= first_s and core.rules.properties:
-            shadows = [Engine(book, core.state.world) for book in _books(core, triggers, file)]
-            result.first_s = core.state.now_s
-            core.onlooker = look
-        stale = stale or isinstance(entry.event, Answered | Ticked)
-        if core.rules is not rules:
-            rules, needed = core.rules, _needed(core.rules, triggers)
-        outputs = core.feed(_lighter(entry, needed))
-        if shadows:
-            result.events += 1
-            result.last_s = core.state.now_s
-            result.recorded += _recorded(outputs)
-            stale = stale or any(isinstance(output, Send) for output in outputs)
-    if not shadows:
+    core, first = _begin(folder, since_s)
+    trial = Trial(core, triggers, file, since_s)
+    if bulk:
+        BulkRun(trial).play(folder, first)
+    else:
+        for entry in entries(folder, first):
+            trial.feed(entry)
+    if not trial.shadows:
         raise Refused(
             f"the journal {folder} has no events in that time.",
             next_step="look at it with `vmm journal stats`",
         )
-    return result
+    return trial.result
+
+
+class Trial:
+    """The recorded rules at work in `core`, and the changed ones beside them from `since_s` on."""
+
+    def __init__(self, core: Core, triggers: str, file: str, since_s: float | None = None) -> None:
+        self.core = core
+        self.shadows: list[Engine] = []
+        self.result = Backtest()
+        self._triggers = triggers
+        self._file = file
+        self._since_s = float("-inf") if since_s is None else since_s
+        self._running: set[tuple[str, str]] = set()
+        self._stale = False
+        self._rules = core.rules
+        self._needed = _needed(core.rules, triggers)
+        self._recorded, self._would = _Firings(), _Firings()
+
+    @property
+    def engines(self) -> list[Engine]:
+        return [self.core.engine, *self.shadows]
+
+    def needed(self) -> frozenset[str]:
+        if self.core.rules is not self._rules:
+            self._rules, self._needed = self.core.rules, _needed(self.core.rules, self._triggers)
+        return self._needed
+
+    def feed(self, entry: Entry) -> list[Output]:
+        core, result = self.core, self.result
+        if not self.shadows and entry.time_s >= self._since_s and core.rules.properties:
+            self.shadows = [
+                Engine(book, core.state.world) for book in _books(core, self._triggers, self._file)
+            ]
+            result.first_s = core.state.now_s
+            core.onlooker = self._look
+        self._stale = self._stale or isinstance(entry.event, Answered | Ticked)
+        outputs = core.feed(_lighter(entry, self.needed()))
+        if self.shadows:
+            result.events += 1
+            result.last_s = core.state.now_s
+            for output in outputs:
+                self._record(output)
+            self._stale = self._stale or any(isinstance(output, Send) for output in outputs)
+        return outputs
+
+    def passed(self, count: int, beats: bool) -> None:
+        if self.shadows:
+            self.result.events += count
+            self.result.last_s = self.core.state.now_s
+            self._stale = self._stale or beats
+
+    def begins_at(self, times_s: NDArray[np.float64], first: int) -> int:
+        if self.shadows:
+            return len(times_s)
+        later = np.flatnonzero(times_s[first:] >= self._since_s)
+        return first + int(later[0]) if len(later) else len(times_s)
+
+    def _look(self) -> None:
+        """The changed rules see what the recorded ones are about to see."""
+        core, result, shadows = self.core, self.result, self.shadows
+        if self._stale:
+            self._running, self._stale = _follow_commands(core, shadows, self._running), False
+        firings = shadows[0].step()
+        for change in shadows[0].transitions():
+            self._would.change(firing_key(change.rule, change.subject), change.old)
+        for firing in firings:
+            result.would.append(self._would.fire(_fired(firing, core)))
+        for relaxed in shadows[1:]:
+            result.unlimited.update(firing.rule for firing in relaxed.step())
+            relaxed.transitions()
+
+    def _record(self, output: Output) -> None:
+        if not isinstance(output, Note) or output.kind != "rule":
+            return
+        if output.level == "debug" and " -> " in output.text:
+            self._recorded.change(output.subject, output.text.partition(" -> ")[0])
+        elif output.text.startswith("fires: "):
+            rule = output.subject.partition(" on ")[0]
+            fired = Fired(rule, output.subject, output.time_s, output.position, [output.text[7:]])
+            self.result.recorded.append(self._recorded.fire(fired))
+
+
+class _Firings:
+    """Knows of each instance when it fired last, and whether it has become false since."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._cleared: set[str] = set()
+
+    def change(self, at: str, old: str) -> None:
+        """The instance has left the state `old`."""
+        if old == FIRING:
+            self._cleared.add(at)
+
+    def fire(self, fired: Fired) -> Fired:
+        since_s = None
+        if fired.at in self._cleared:
+            self._cleared.discard(fired.at)
+            since_s = fired.time_s - self._last.get(fired.at, float("-inf"))
+        self._last[fired.at] = fired.time_s
+        return msgspec.structs.replace(fired, cleared_after_s=since_s)
 
 
 def _needed(rules: Rules, triggers: str) -> frozenset[str]:
@@ -168,14 +252,14 @@ def _follow_commands(core: Core, shadows: list[Engine], before: set[tuple[str, s
     return set(counts)
 
 
-def _begin(folder: Path, since_s: float | None) -> tuple[Core, Iterator[Entry]]:
-    """A snapshot helps only if it is before the time asked for."""
+def _begin(folder: Path, since_s: float | None) -> tuple[Core, int | None]:
+    """The core, and from which position on to feed it. A snapshot helps only before the time asked for."""
     found = journal.latest_snapshot(folder)
     if since_s is not None and found is not None:
         core = Core.from_snapshot(found[1])
         if core.state.now_s <= since_s:
-            return core, entries(folder, found[0] + 1)
-    return Core(), entries(folder)
+            return core, found[0] + 1
+    return Core(), None
 
 
 def _books(core: Core, triggers: str, file: str) -> list[RuleBook]:
@@ -188,20 +272,6 @@ def _books(core: Core, triggers: str, file: str) -> list[RuleBook]:
     return [book, dataclasses.replace(book, rules=free)]
 
 
-def _recorded(outputs: list[Output]) -> list[Fired]:
-    return [
-        Fired(
-            output.subject.partition(" on ")[0],
-            output.subject,
-            output.time_s,
-            output.position,
-            [output.text[7:]],
-        )
-        for output in outputs
-        if isinstance(output, Note) and output.kind == "rule" and output.text.startswith("fires: ")
-    ]
-
-
 def _fired(firing: Firing, core: Core) -> Fired:
     at = firing_key(firing.rule, firing.subject)
     calls = [str(call) for call in firing.calls]
@@ -209,11 +279,5 @@ def _fired(firing: Firing, core: Core) -> Fired:
 
 
 def _flaps(firings: list[Fired], window_s: float) -> int:
-    """Firings of an instance that come within the window after its last one."""
-    last: dict[str, float] = {}
-    flaps = 0
-    for firing in firings:
-        if firing.time_s - last.get(firing.at, float("-inf")) < window_s:
-            flaps += 1
-        last[firing.at] = firing.time_s
-    return flaps
+    """Firings of an instance that had fired within the window before, and had become false since."""
+    return sum(f.cleared_after_s is not None and f.cleared_after_s < window_s for f in firings)

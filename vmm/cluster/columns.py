@@ -47,14 +47,13 @@ class Column:
         "_times_array",
         "_valid",
         "edition",
-        "expires",
         "hooks",
         "is_float",
         "largest",
         "max_age_s",
         "name",
+        "oldest_s",
         "python_type",
-        "queued",
         "stale",
         "times",
         "touch_hooks",
@@ -73,12 +72,12 @@ class Column:
         self.type = type_
         self.unit = unit
         self.max_age_s = max_age_s
-        self.expires = max_age_s != inf
+        self.oldest_s = -inf if max_age_s == inf else inf
+        """No known reading is older (-inf in a column of which none expires); it may be too low."""
         self.python_type: Any = TYPES[type_]
         self.is_float = type_ == "float"
         self.values: list[Any] = []
         self.times = array("d")
-        self.queued: list[bool] = []
         self.unknown = 0
         self.largest = 0.0
         self.edition = 0
@@ -98,7 +97,6 @@ class Column:
             self._times_array = None  # it would forbid the times to grow
             self.values += [None] * more
             self.times.extend([nan] * more)
-            self.queued += [False] * more
             self._array = self.stale = None
 
     def accept(self, value: Any) -> Any:
@@ -150,6 +148,23 @@ class Column:
             self.stale.append(row)
             if len(self.stale) > len(self.values):
                 self.stale = self._array = None
+
+    def outdate_all(self, rows: list[int]) -> None:
+        """`outdate` for many rows."""
+        if self.stale is not None:
+            self.stale += rows
+            if len(self.stale) > len(self.values):
+                self.stale = self._array = None
+
+    def expired(self, now_s: float) -> list[int]:
+        """Rows whose reading is older than `max_age_s` allows; brings `oldest_s` up to date."""
+        times = self.times_view()
+        due = times + self.max_age_s
+        late = due < now_s
+        young = times[due >= now_s]
+        self.oldest_s = float(young.min()) if len(young) else inf
+        values = self.values
+        return [row for row in np.flatnonzero(late).tolist() if values[row] is not None]
 
     def times_view(self) -> NDArray[np.float64]:
         """The times of all rows as they are at any moment; do not keep it, nor write to it."""

@@ -6,7 +6,6 @@ Everything here is a function of the calls made: no clock is read. A reading old
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf, nan
 from typing import Any, NamedTuple
@@ -56,7 +55,8 @@ class Table:
         self.free: list[int] = []
         self.edition = 0
         self.watchers: tuple[Watcher, ...] = ()
-        self._expiries: list[tuple[float, str, int]] = []
+        self.expiry_s = inf
+        """No reading expires before this time or at it; it may be too early."""
 
     def declare(self, column: str, *, type: str, unit: str = "", max_age_s: float = inf) -> Column:
         """Create the column, or change unit and age limit of one of the same type; a new type empties it."""
@@ -65,8 +65,7 @@ class Table:
             col.unit = unit
             if col.max_age_s != max_age_s:
                 col.max_age_s = max_age_s
-                col.expires = max_age_s != inf
-                self._requeue(col)
+                self._recount(col)
             return col
         fresh = Column(column, type, unit, max_age_s)
         fresh.grow(len(self.row_names))
@@ -145,9 +144,8 @@ class Table:
             if value is None:
                 return
         col.times[row] = time_s
-        if col.expires and not col.queued[row]:
-            col.queued[row] = True
-            heapq.heappush(self._expiries, (time_s + col.max_age_s, column, row))
+        if time_s < col.oldest_s:
+            self._older(col, time_s)
         if value != (old := col.values[row]):
             # As Column.store; this is the hottest path there is.
             if old is None:
@@ -194,26 +192,27 @@ class Table:
 
     def expire(self, now_s: float) -> None:
         """Make unknown what is older than its column allows at `now_s`."""
-        queue = self._expiries
-        while queue and queue[0][0] < now_s:
-            _, column, row = heapq.heappop(queue)
-            col = self.columns.get(column)
-            if col is None or not col.queued[row]:
-                continue
-            col.queued[row] = False
-            time_s = col.times[row]
-            if time_s != time_s or col.values[row] is None:
-                continue
-            due_s = time_s + col.max_age_s
-            if due_s < now_s:
-                col.store(row, None)
-            else:
-                col.queued[row] = True
-                heapq.heappush(queue, (due_s, column, row))
+        self.expiry_s = inf
+        for col in list(self.columns.values()):
+            if col.oldest_s + col.max_age_s < now_s:
+                for row in col.expired(now_s):
+                    col.store(row, None)
+            if col.max_age_s != inf:
+                self.expiry_s = min(self.expiry_s, col.oldest_s + col.max_age_s)
 
     def next_expiry_s(self) -> float | None:
         """No reading expires before this time or at it; it may be early when readings were refreshed."""
-        return self._expiries[0][0] if self._expiries else None
+        return None if self.expiry_s == inf else self.expiry_s
+
+    def note_age(self, col: Column, oldest_s: float) -> None:
+        """Readings were put into the column (bulk.py), the oldest of this time."""
+        if oldest_s < col.oldest_s:
+            self._older(col, oldest_s)
+
+    def _older(self, col: Column, time_s: float) -> None:
+        """A reading is older than all others of its column."""
+        col.oldest_s = time_s
+        self.expiry_s = min(self.expiry_s, time_s + col.max_age_s)
 
     def dump(self) -> dict[str, Any]:
         """Builtins only, the same for the same content whatever way it came about."""
@@ -242,18 +241,14 @@ class Table:
             for row, time_s in enumerate(times):
                 col.times[row] = nan if time_s is None else time_s
             col.unknown = sum(v is None for v in values)
-            self._requeue(col)
+            self._recount(col)
 
-    def _requeue(self, col: Column) -> None:
+    def _recount(self, col: Column) -> None:
         """Let the column's readings expire by its present age limit."""
-        self._expiries = [entry for entry in self._expiries if entry[1] != col.name]
-        col.queued = [False] * len(col.values)
+        col.oldest_s = -inf
         if col.max_age_s != inf:
-            for row, (value, time_s) in enumerate(zip(col.values, col.times, strict=True)):
-                if value is not None and time_s == time_s:
-                    col.queued[row] = True
-                    self._expiries.append((time_s + col.max_age_s, col.name, row))
-        heapq.heapify(self._expiries)
+            col.oldest_s = min((time_s for time_s in col.times if time_s == time_s), default=inf)
+            self.expiry_s = min(self.expiry_s, col.oldest_s + col.max_age_s)
 
     def _row(self, name: str) -> int:
         row = self.rows.get(name)
@@ -293,8 +288,7 @@ class World:
         if now_s > self.now_s:
             self.now_s = now_s
         for table in self._tables.values():
-            queue = table._expiries
-            if queue and queue[0][0] < self.now_s:
+            if table.expiry_s < self.now_s:
                 table.expire(self.now_s)
 
     def unobserved(self, gap_s: float) -> None:

@@ -65,21 +65,22 @@ def greeted(state: State, event: Greeted) -> None:
     commands.resend_all(state, hello.name)
 
 
-def reported(state: State, rules: Rules, event: Reported) -> bool:
-    """Take a report; True when facts about the cluster may have changed."""
+def reported(state: State, rules: Rules, event: Reported) -> int:
+    """Take a report; says what it means for the facts about the cluster: facts.NOTHING, SAME or CHANGED."""
     client = state.clients.get(event.client)
     if client is None or client.session != event.report.session or client.state == "gone":
         # It overtook its client's hello (or we never heard it): ask everybody unknown to say it again.
         address = client.address if client is not None else ""
         state.outputs.append(Ask(Query(f"hello:{event.client}"), address))
-        return False
+        return facts.NOTHING
     if event.report.seq <= client.seq:
-        return False  # an old report, played again
+        return facts.NOTHING  # an old report, played again
     client.seq, client.heard_s = event.report.seq, state.now_s
     changed = client.state == "silent"
     if changed:
         _move(state, client, "up", "it reports again")
-    return facts.take_report(state, rules, client, event.report) or changed
+    news = facts.take_report(state, rules, client, event.report)
+    return facts.CHANGED if changed else news
 
 
 def viewed(state: State, event: Viewed) -> bool:
@@ -107,7 +108,7 @@ def tick(state: State, rules: Rules) -> None:
     if state.now_s < state.next_roll_call_s:
         return
     state.next_roll_call_s = state.now_s + ROLL_CALL_S
-    limit_s = {role: _silent_after_s(state, rules, role) for role in ("dom0", "domU", "batch")}
+    limit_s = {role: silent_after_s(state, rules, role) for role in ("dom0", "domU", "batch")}
     for client in list(state.clients.values()):
         if client.state == "up" and state.now_s - client.heard_s > limit_s.get(client.role, inf):
             _move(state, client, "silent", "no word from it for too long")
@@ -123,7 +124,7 @@ def declare_gone(state: State, client: Client, why: str) -> None:
         _move(state, client, "gone", why)
 
 
-def _silent_after_s(state: State, rules: Rules, role: str) -> float:
+def silent_after_s(state: State, rules: Rules, role: str) -> float:
     """The setting, but never so short that a client with only slow properties would count as silent."""
     ticks_s = [spec.ticks_s for spec in rules.properties.values() if role in spec.roles]
     return max(state.settings.client_silent_s, 2.5 * min(ticks_s)) if ticks_s else inf

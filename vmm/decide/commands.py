@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from vmm.cluster.model import CommandRecord
@@ -93,6 +94,11 @@ def due(state: State) -> list[CommandRecord]:
             _send(state, record)
     _forget_old(state)
     return expired
+
+
+def next_step_s(record: CommandRecord) -> float:
+    """When `due` will do something about it."""
+    return inf if record.state in ("done", "failed") else min(record.deadline_s, record.next_send_s)
 
 
 def resend_all(state: State, to: str = "") -> None:

@@ -18,10 +18,13 @@ from vmm.messages.structs import Report, Value
 STRUCTURAL = ("host_facts", "guests", "batch_jobs", "batch_nodes")
 """Collectors whose values make the picture of the cluster."""
 
+NOTHING, SAME, CHANGED = 0, 1, 2
+"""What a report means for that picture: nothing, seen again as it was, something may be different."""
 
-def take_report(state: State, rules: Rules, client: Client, report: Report) -> bool:
-    """Store the values; True when facts about hosts, guests or jobs may have changed."""
-    structural = False
+
+def take_report(state: State, rules: Rules, client: Client, report: Report) -> int:
+    """Store the values; says what they mean for the facts about hosts, guests and jobs."""
+    news = NOTHING
     now_s, properties, errors = state.now_s, rules.properties, client.errors
     own = client.name
     tables = [state.world.clients]
@@ -41,11 +44,11 @@ def take_report(state: State, rules: Rules, client: Client, report: Report) -> b
         if errors and errors.pop(name, None) is not None:
             state.note("client", own, f"property {name} can be read again")
         if spec.command in STRUCTURAL:
-            structural |= _take_structural(state, client, spec.command, value)
+            news = max(news, _take_structural(state, rules, client, spec.command, value))
     for name, text in report.errors.items():
         if name in rules.properties:
             _property_error(state, client, name, text)
-    return structural
+    return news
 
 
 def _property_error(state: State, client: Client, name: str, text: str) -> None:
@@ -130,53 +133,65 @@ def publish_client(state: State, client: Client) -> None:
     _publish(state, state.world.clients, client.name, facts)
 
 
-def _take_structural(state: State, client: Client, command: str, value: Value) -> bool:
+def _take_structural(state: State, rules: Rules, client: Client, command: str, value: Value) -> int:
     """The properties from which the picture of the cluster is made; malformed rows are skipped and said."""
     try:
         if command == "host_facts" and client.role == "dom0" and isinstance(value, dict):
-            _take_host(state, client.name, value)
-        elif command == "guests" and client.role == "dom0" and isinstance(value, list):
-            _take_guests(state, client.name, value)
-        elif command == "batch_jobs" and client.role == "batch" and isinstance(value, list):
-            _take_jobs(state, value)
-        elif command == "batch_nodes" and client.role == "batch" and isinstance(value, list):
+            return _take_host(state, client.name, value, max_age_s(rules, command))
+        if command == "guests" and client.role == "dom0" and isinstance(value, list):
+            return _take_guests(state, client.name, value)
+        if command == "batch_jobs" and client.role == "batch" and isinstance(value, list):
+            return _take_jobs(state, value, max_age_s(rules, command))
+        if command == "batch_nodes" and client.role == "batch" and isinstance(value, list):
             _take_nodes(state, value)
-        else:
-            return False
+            return CHANGED
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         text = f"its {command} report is malformed ({type(exc).__name__}: {exc}) and was left out"
         state.note("client", client.name, text, level="warning")
-        return False
-    return True
+        state.rest_until_s = -math.inf  # a part of it may be taken in
+    return NOTHING
 
 
-def _take_host(state: State, name: str, row: dict[str, Any]) -> None:
+def _take_host(state: State, name: str, row: dict[str, Any], limit_s: float) -> int:
+    new = name not in state.hosts or name not in state.world.hosts
     host = state.hosts.setdefault(name, Host(name))
+    before = host.memory_mib, host.reserved_mib, host.cpus, host.hypervisor, host.image_free_mib
     host.memory_mib, host.reserved_mib = int(row["memory_mib"]), int(row["reserved_mib"])
     host.cpus, host.hypervisor = int(row["cpus"]), str(row.get("hypervisor", ""))
     host.image_free_mib = int(row.get("image_free_mib", 0))
+    after = host.memory_mib, host.reserved_mib, host.cpus, host.hypervisor, host.image_free_mib
+    new |= host.seen_s < 0 or state.now_s - host.seen_s > limit_s
     host.seen_s = state.now_s
     state.world.hosts.add(name)
+    return CHANGED if new or before != after else SAME
 
 
-def _take_guests(state: State, name: str, rows: list[Any]) -> None:
+def _take_guests(state: State, name: str, rows: list[Any]) -> int:
     seen = {str(r["name"]): (int(r["memory_mib"]), int(r["vcpus"]), str(r["state"])) for r in rows}
+    changed = name not in state.hosts or name not in state.world.hosts
     host = state.hosts.setdefault(name, Host(name))
+    changed |= host.guests != seen or host.guests_seen_s < 0
     host.guests, host.guests_seen_s = seen, state.now_s
     state.world.hosts.add(name)
     for guest in state.guests.values():
         if guest.host == name and guest.state in ("booting", "ready", "draining"):
             here = seen.get(guest.name)
             running = here is not None and here[2] in ("running", "paused", "shutting-down")
-            guest.missing = 0 if running else guest.missing + 1
+            before, guest.missing = guest.missing, 0 if running else guest.missing + 1
+            changed |= guest.missing != before
+        changed |= guest.state == "migrating"  # when it was seen counts
+    return CHANGED if changed else SAME
 
 
-def _take_jobs(state: State, rows: list[Any]) -> None:
+def _take_jobs(state: State, rows: list[Any], limit_s: float) -> int:
+    before = state.batch_jobs
+    new = state.batch_seen_s < 0 or state.now_s - state.batch_seen_s > limit_s
     state.batch_jobs = [
         (str(r["id"]), str(r["queue"]), _job_state(r), int(r.get("cpus", 1)), str(r.get("node", "")))
         for r in rows
     ]
     state.batch_seen_s = state.now_s
+    return CHANGED if new or before != state.batch_jobs else SAME
 
 
 def _job_state(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from vmm.cluster.model import LastFiring
 from vmm.decide import actions, commands, facts
@@ -31,6 +32,7 @@ def run_rules(state: State, rules: Rules, engine: Engine, onlooker: Callable[[],
                 )
         if not firings:
             return
+        state.rest_until_s = -inf
         for firing in firings:
             _fire(state, rules, engine, firing)
         facts.refresh(state, rules)

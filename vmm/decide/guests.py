@@ -6,6 +6,8 @@ guest whose batch node may still have a job, unless a person or a rule said so i
 
 from __future__ import annotations
 
+from math import inf
+
 from vmm.cluster.model import CommandRecord, Guest, Promise, ShareLuck
 from vmm.cluster.states import GUEST
 from vmm.decide import commands, fencing, migration, resizing
@@ -67,6 +69,28 @@ def step(state: State, guest: Guest) -> None:
         _step_draining(state, guest)
     elif guest.state != "creating" and not guest.command and state.now_s >= guest.retry_s:
         act(state, guest)
+
+
+def next_step_s(state: State, guest: Guest) -> float:
+    """Before this stream time `step` does nothing if nothing is learnt meanwhile; it may be early."""
+    host = state.hosts.get(guest.host)
+    if guest.missing >= MISSING_REPORTS or guest.state in ("migrating", "lost") or guest.resize is not None:
+        return -inf
+    if host is not None and (host.fenced_s >= 0 or host.emptied):
+        return -inf
+    if guest.state == "creating":
+        return inf
+    if guest.state == "booting":
+        return -inf if guest.joined and guest.node_state in ("idle", "busy") else guest.deadline_s
+    if guest.state == "ready":
+        lost = guest.node_state in ("", "down") and state.nodes_seen_s > guest.node_seen_s
+        return -inf if lost else inf
+    if guest.state == "draining" and guest.drained_s >= 0:
+        over = guest.jobs == 0 and guest.node_state in ("drained", "", "down")
+        looked = state.nodes_seen_s > guest.drained_s
+        return -inf if looked and (over or guest.node_state in ("idle", "busy")) else guest.deadline_s
+    again_s = inf if guest.command else guest.retry_s
+    return min(again_s, guest.deadline_s) if guest.state == "draining" else again_s
 
 
 def on_result(state: State, guest: Guest, record: CommandRecord) -> None:

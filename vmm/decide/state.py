@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import msgspec
@@ -78,6 +79,11 @@ class State:
     batch_jobs: list[tuple[str, str, str, int, str]] = field(default_factory=list)
     unknown_queues: list[str] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
+    rest_until_s: float = -inf
+    """Guests and facts were found at rest: before this time beats find nothing to do about them (quiet.py).
+    Not kept: after a restart it is found out anew."""
+    facts_until_s: float = -inf
+    """While at rest: before this stream time no report that facts follow from has grown too old."""
 
     def note(
         self,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
-from vmm.decide import clients, commands, facts, fencing, guests, wishes
+from vmm.decide import clients, commands, facts, fencing, guests, quiet, wishes
 from vmm.decide.events import (
     Answered,
     BusChanged,
@@ -40,12 +41,13 @@ def decide(
     if gap_s > state.settings.resend_s:
         _bridge(state, gap_s)
     event = entry.event
-    changed = True
+    changed, same = True, False
     match event:
         case Ticked():
             _tick(state, rules, engine, event)
         case Reported():
-            changed = clients.reported(state, rules, event)
+            news = clients.reported(state, rules, event)
+            changed, same = news == facts.CHANGED, news == facts.SAME
         case Greeted():
             clients.greeted(state, event)
         case Answered():
@@ -65,13 +67,25 @@ def decide(
         case Started():
             _started(state, event)
     state.world.advance(state.now_s)
-    if changed:
-        for guest in list(state.guests.values()):
-            guests.step(state, guest)
-        fencing.sweep(state)
-        facts.refresh(state, rules)
+    if isinstance(event, Ticked):
+        changed, same = bool(state.outputs), True
+    if changed or (same and not quiet.is_at_rest(state, rules)):
+        _look_around(state, rules, isinstance(event, Ticked))
     run_rules(state, rules, engine, onlooker)
     return state, state.take_outputs()
+
+
+def _look_around(state: State, rules: Rules, is_beat: bool) -> None:
+    """Guests move on by what is known now, and the facts about them are published."""
+    serial, happened = state.serial, bool(state.outputs)
+    state.rest_until_s = -inf
+    for guest in list(state.guests.values()):
+        guests.step(state, guest)
+    fencing.sweep(state)
+    facts.refresh(state, rules)
+    if is_beat and not happened and not state.outputs and state.serial == serial:
+        state.rest_until_s = quiet.rests_until_s(state)
+        state.facts_until_s = quiet.facts_until_s(state, rules, state.now_s)
 
 
 def _tick(state: State, rules: Rules, engine: Engine, event: Ticked) -> None:

@@ -17,8 +17,8 @@ from vmm.journal.errors import (
     NoJournal,
     PositionGone,
 )
-from vmm.journal.format import Batch, Entry, Record
-from vmm.journal.reader import read, read_batches
+from vmm.journal.format import Batch, Columns, Entry, Record
+from vmm.journal.reader import read, read_batches, read_columns
 from vmm.journal.recover import Recovery
 from vmm.journal.retain import Removed
 from vmm.journal.snapshots import kept_snapshots, latest_snapshot
@@ -29,6 +29,7 @@ __all__ = [
     "BadRecord",
     "Batch",
     "Check",
+    "Columns",
     "Damage",
     "Entry",
     "Journal",
@@ -49,6 +50,7 @@ __all__ = [
     "latest_snapshot",
     "read",
     "read_batches",
+    "read_columns",
     "stats",
     "verify",
 ]

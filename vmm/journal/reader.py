@@ -20,9 +20,11 @@ from vmm.journal.format import (
     SEGMENT_HEADER_BYTES,
     Batch,
     BlockHeader,
+    Columns,
     Malformed,
     Record,
     decode,
+    decode_columns,
     kind_table,
     unpack_block_header,
 )
@@ -124,6 +126,33 @@ class Selection:
             and (self.kinds is None or record.kind in self.kinds)
         ]
         return Batch(*zip(*kept, strict=True)) if kept else None
+
+
+class ColumnSelection(Selection):
+    """The same, with the blocks' columns left as they stand in their bytes."""
+
+    def cut(self, header: BlockHeader, body: bytes) -> Columns | None:  # type: ignore[override]
+        columns = decode_columns(header, body)
+        skip = int(self.first) - header.first_position
+        return columns if skip <= 0 else columns.since(skip)
+
+
+def read_columns(directory: Path | str, from_position: int | None = None) -> Iterator[Columns]:
+    """All records from a position on, a block at a time, nothing made of single records.
+
+    Raises as `read_batches` does.
+    """
+    place = Path(directory)
+    found = segments(place)
+    if not found:
+        raise NoJournal(f"{place}: there is no journal.", next_step="check the path.")
+    start = found[0].position if from_position is None else from_position
+    if start < found[0].position:
+        raise PositionGone(place, start, found[0].position)
+    select = ColumnSelection(start, math.inf, -math.inf, math.inf, None)
+    reader = _Reader(place, select, False, threading.Event(), 0.2, "raise", None)
+    here = max(named for named in found if named.position <= start)
+    return reader.batches(here)  # type: ignore[return-value]
 
 
 class _Reader:

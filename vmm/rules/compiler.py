@@ -41,7 +41,7 @@ class LocalWatch(Watch):
     """A condition over the rule's own subject, kept by a program."""
 
     def follow(self, program: Program) -> None:
-        self._program = program
+        self.program = program
         program.listeners.append(self._changed)
 
     def _changed(self, row: int, _old: Any, new: Any) -> None:
@@ -49,7 +49,7 @@ class LocalWatch(Watch):
             self.mark(row)
 
     def truth(self, row: int) -> bool | None:
-        value = self._program.values[row]
+        value = self.program.values[row]
         return False if value is ABSENT else value
 
 
@@ -175,6 +175,11 @@ class Compiler:
         return self.names.define(name, source)
 
     # -- what is kept up to date --------------------------------------------------------------------
+
+    @property
+    def programs(self) -> Iterable[Program]:
+        """All that are kept."""
+        return self._programs.values()
 
     def _program(self, kind: str, node: n.Node, condition: n.Node | None) -> Program:
         """`condition` None: the node's truth; else a number that is in while the condition holds."""

@@ -7,8 +7,9 @@ Pure: the same calls on equal worlds give the same firings, transitions and stat
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from math import inf
 from typing import Any
 
 from vmm.cluster.tables import World
@@ -16,6 +17,7 @@ from vmm.ini import suggest
 from vmm.rules.compiler import Compiler
 from vmm.rules.errors import RuleError
 from vmm.rules.explain import Explanation
+from vmm.rules.programs import Program
 from vmm.rules.results import Firing, Transition
 from vmm.rules.rule import Diff, Rule, RuleBook, diff
 from vmm.rules.runner import Runner
@@ -206,6 +208,29 @@ class Engine:
                 return due_s
             heapq.heappop(timers)
         return None
+
+    def next_timer_s(self) -> float:
+        """When the next timer is due (it may be one that is not in force any more); inf without one."""
+        return self._timers[0][0] if self._timers else inf
+
+    @property
+    def restless(self) -> bool:
+        """Whether `step` has something to look at, whatever the time."""
+        return bool(self._queue) or self._stale
+
+    @property
+    def runners(self) -> Sequence[Runner]:
+        """The rules at work, for those who follow them in bulk (quiet.py)."""
+        return self._runners
+
+    @property
+    def programs(self) -> Iterable[Program]:
+        return self._compiler.programs
+
+    @property
+    def built(self) -> object:
+        """Another object each time the rules were compiled anew."""
+        return self._compiler
 
     def _trim(self) -> None:
         excess = len(self._transitions) - MAX_TRANSITIONS

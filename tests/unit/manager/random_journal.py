@@ -1,0 +1,252 @@
+"""Random recorded streams: everything that clients and people may do to a Manager, in any order."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from vmm.decide.catalogue import CATALOGUE, encode_catalogue
+from vmm.decide.events import (
+    Answered,
+    BusChanged,
+    Commanded,
+    Event,
+    Greeted,
+    Reported,
+    Started,
+    Ticked,
+    Viewed,
+    Wished,
+    encode_event,
+    tag_of,
+)
+from vmm.journal import Journal
+from vmm.messages.bus import shard_of
+from vmm.messages.structs import Beat, Command, Hello, Intent, Report, Result
+from vmm.rules import CollectorInfo
+
+COLLECTORS = {
+    name: CollectorInfo(name, type_, "", ("dom0", "domU", "batch"), columns)
+    for name, type_, columns in [
+        ("a", float, ()),
+        ("b", float, ()),
+        ("i", int, ()),
+        ("f", bool, ()),
+        ("s", str, ()),
+        ("t", list, ("name", "n")),
+        ("host_facts", dict, ("memory_mib", "reserved_mib", "cpus")),
+        ("guests", list, ("name", "memory_mib", "vcpus", "state")),
+        ("batch_jobs", list, ("id", "queue", "state", "cpus")),
+        ("batch_nodes", list, ("name", "state", "jobs")),
+    ]
+}
+PROPERTIES = "".join(
+    f"[{name}]\ncommand = {name.replace('host_guests', 'guests')}\nticks = 10\n{extra}\n"
+    for name, extra in [
+        ("a", "max_age = 25"),
+        ("b", "max_age = 1000"),
+        ("i", ""),
+        ("f", ""),
+        ("s", ""),
+        ("t", ""),
+        ("host_facts", "roles = dom0"),
+        ("host_guests", "roles = dom0"),
+        ("batch_jobs", "roles = batch"),
+        ("batch_nodes", "roles = batch"),
+    ]
+)
+PROFILES = """
+[p]
+template = p.qcow2
+vcpus = 1
+memory = 1GiB
+addresses = 10.0.0.100 - 10.0.0.149 / 24
+gateway = 10.0.0.1
+"""
+SHARES = "[sh]\nprofile = p\nguaranteed = 1\n"
+RULES = [
+    "expr = { any(c.a > 0.97 for c in CLIENTS) }",
+    "expr = { all(c.a > 0.02 for c in CLIENTS) }\non_unknown = false",
+    "expr = { count(c.a > 0.8 for c in CLIENTS) >= 3 }\ncooldown = 20",
+    "expr = { mean(c.a for c in CLIENTS) > 0.5 }\nuntil = { mean(c.a for c in CLIENTS) < 0.45 }",
+    "expr = { sum(c.b for c in CLIENTS if c.f) > 2 and not any(c.i > 90 for c in CLIENTS) }",
+    "expr = { max(c.a for c in CLIENTS) > 0.95 }",
+    "expr = { min(c.i for c in CLIENTS) < 3 }\nlimit = 2/60s",
+    "expr = { mean(c.i for c in CLIENTS if c.role == 'dom0') > 50 }\ndry_run = yes",
+    "each = client\nexpr = { client.a > 0.8 }\nfor = 15",
+    "each = client\nexpr = { client.a > 0.9 and client.role == 'dom0' }\npriority = 3",
+    "each = client\nexpr = { client.i > 80 }\nuntil = { client.i < 40 }\nlimit = 3/120s",
+    "each = client\nexpr = { age(client.a) > 22 }\nticks = 10",
+    "each = client\nexpr = { age(client.b) > 12 or client.b > 0.95 }\nticks = 7\non_update_check = no",
+    "each = client\nexpr = { client.a > 0.7 }\nticks = 13\non_update_check = no",
+    "each = client\nexpr = { client.b > 0.6 }\nn_of = 3 of 5",
+    "each = client\nexpr = { client.b > 0.6 }\nn_of = 2 of 3\nticks = 10",
+    "each = client\nexpr = { client.s == 'x' }\non_unknown = fire\nfor = 5",
+    "each = client\nexpr = { client.a > 1.5 * mean(c.a for c in CLIENTS) }\ncooldown = 30",
+    "each = client\nexpr = { any(r.n > 3 for r in client.t) }",
+    "each = host\nexpr = { host.a > 0.85 and host.state == 'up' }\nfor = 8\nmode = parallel",
+    "each = host\nexpr = { host.a + host.b > 1.4 }\nuntil = { host.a < 0.3 }\nfor = 4",
+    "expr = { count(h.a > 0.7 for h in HOSTS) > 1 }\nticks = 20",
+    "expr = { len(manager.clients) > 2 and abs(mean(c.b for c in CLIENTS) - 0.5) < 0.02 }",
+    "expr = { max(c.b for c in CLIENTS) - min(c.b for c in CLIENTS) > 0.98 }\nfor = 3",
+    "each = share\nexpr = { share.guests_wanted > 0 and share.room > 0 }\nticks = 10",
+    "each = guest\nexpr = { guest.idle }\nfor = 20",
+    "expr = { count(c.f for c in CLIENTS) > 4 }\nenabled = no",
+    "each = client\nexpr = { not client.f and client.b < 0.1 }\nmax_running = 2\non_unknown = false",
+]
+COMMANDS = ["sender.notify('x')", "sender.send_get_property()", "sender.notify(f'{client.a}')"]
+
+
+def triggers(dice: random.Random, count: int) -> str:
+    """A file of some of the rules."""
+    out = []
+    for n, rule in enumerate(dice.sample(RULES, count)):
+        each = rule.startswith("each = client")
+        cmd = dice.choice(COMMANDS if each else COMMANDS[:2])
+        if rule.startswith("each = share"):
+            cmd = "sender.create_guest(share)"
+        if rule.startswith("each = guest"):
+            cmd = "sender.retire_guest(guest)"
+        out.append(f"[r{n}]\n{_spelt_out(rule)}\ncmd = {{ {cmd} }}\n")
+    return "\n".join(out)
+
+
+def _spelt_out(rule: str) -> str:
+    return rule.replace("CLIENTS", "manager.clients.values()").replace("HOSTS", "manager.hosts.values()")
+
+
+def files(rules: str) -> dict[str, str]:
+    return {
+        CATALOGUE: encode_catalogue(COLLECTORS),
+        "properties.ini": PROPERTIES,
+        "triggers.ini": rules,
+        "profiles.ini": PROFILES,
+        "shares.ini": SHARES,
+    }
+
+
+class Stream:
+    """Makes one journal. `calm` clusters have fewer surprises, so that there is much to take in at once."""
+
+    def __init__(self, seed: int, clients: int, calm: float) -> None:
+        self.dice = random.Random(seed)
+        self.calm = calm
+        self.now_s = 1000.0
+        self.names = ["batch"] + [f"h{n}" if n % 3 == 0 else f"c{n}" for n in range(clients)]
+        self.session = dict.fromkeys(self.names, 1)
+        self.seq = dict.fromkeys(self.names, 0)
+        self.silent: set[str] = set()
+        self.level: dict[tuple[str, str], float] = {}
+        self.rows: list[tuple[float, str, bytes]] = []
+
+    def put(self, event: Event) -> None:
+        self.rows.append((self.now_s, tag_of(event), encode_event(event)))
+
+    def role(self, name: str) -> str:
+        return "batch" if name == "batch" else "dom0" if name[0] == "h" else "domU"
+
+    def hello(self, name: str) -> None:
+        self.put(Greeted(f"#{name}#d", Hello(name, self.role(name), self.session[name], b"k")))
+
+    def number(self, name: str, column: str) -> Any:
+        dice = self.dice
+        if dice.random() > self.calm:
+            return dice.choice([None, float("nan"), float("inf"), 0.0, -0.0, 1, "odd", 1e300, -5, 1e-30])
+        level = self.level.get((name, column), 0.5)
+        level = min(1.0, max(0.0, level + dice.gauss(0, 0.12)))
+        self.level[name, column] = level
+        return level if dice.random() < 0.9 else round(level, 1)
+
+    def values(self, name: str) -> dict[str, Any]:
+        dice, calm = self.dice, self.calm
+        values: dict[str, Any] = {"a": self.number(name, "a"), "b": self.number(name, "b")}
+        values["i"] = dice.randrange(100) if dice.random() < calm else dice.choice([2**60, -7, 300, 2.0])
+        values["f"] = dice.random() < 0.5
+        values["s"] = dice.choice("xyyyyyyy")
+        values["t"] = [{"name": "q", "n": dice.choice([1, 1, 1, 2, 5])}]
+        if self.role(name) == "dom0":
+            memory = 9000 if dice.random() < calm else 4000
+            values["host_facts"] = {"memory_mib": memory, "reserved_mib": 512, "cpus": 4}
+            values["host_guests"] = self.guests(name)
+        if self.role(name) == "batch":
+            values["batch_jobs"] = [
+                {"id": str(k), "queue": "sh", "state": dice.choice(["pending", "running"]), "cpus": 1}
+                for k in range(dice.choice([0, 0, 0, 2]))
+            ]
+            values["batch_nodes"] = [{"name": f"sh-{k}", "state": "idle", "jobs": 0} for k in range(3)]
+        for column in list(values):
+            if dice.random() > calm:
+                del values[column]
+        return values
+
+    def guests(self, name: str) -> list[dict[str, Any]]:
+        if self.dice.random() < self.calm:
+            return [{"name": f"g{name}", "memory_mib": 512, "vcpus": 1, "state": "running"}]
+        return [{"name": "sh-1", "memory_mib": 1024, "vcpus": 1, "state": "running"}]
+
+    def report(self, name: str) -> None:
+        self.seq[name] += 0 if self.dice.random() > self.calm else 1
+        errors = {"b": "hangs"} if self.dice.random() > self.calm else {}
+        self.put(Reported(name, Report(self.session[name], self.seq[name], self.values(name), errors)))
+
+    def beat(self, step_s: float = 1.0) -> None:
+        self.now_s += step_s
+        self.put(Ticked(Beat(self.now_s, "m", "e")))
+
+    def surprise(self, rules: list[str]) -> None:
+        dice = self.dice
+        name = dice.choice(self.names)
+        match dice.randrange(11):
+            case 0:
+                self.session[name] += 1
+                self.seq[name] = 0
+                self.hello(name)
+            case 1:
+                self.silent ^= {name}
+            case 2:
+                self.put(Viewed(shard_of(name, 8), [], "disconnect", [f"#{name}#d"]))
+            case 3:
+                self.hello(name)
+            case 4:
+                self.put(
+                    Wished(Intent(f"w{len(self.rows)}", "reload", {"files": files(dice.choice(rules))}, "x"))
+                )
+            case 5:
+                self.put(Started("e", files(rules[0]), {}, "1"))
+            case 6:
+                self.put(BusChanged(dice.random() < 0.5, "t"))
+            case 7:
+                self.beat(dice.choice([4.0, 8.0, 40.0]))
+            case 8:
+                self.put(Wished(Intent(f"w{len(self.rows)}", dice.choice(["pause", "resume"]), {}, "x")))
+            case 9:
+                status = dice.choice(["done", "failed"])
+                self.put(Answered(name, Result(f"e-{dice.randrange(1, 9)}", status, None, "x", "said")))
+            case 10:
+                self.put(Commanded(Command(f"e-{dice.randrange(1, 9)}", name, "create_guest", {}, 1.0)))
+
+    def make(self, seconds: int, rules: list[str], surprises: float) -> None:
+        """Reports every 10 s from each client, beats every second, and surprises."""
+        self.put(Started("e", files(rules[0]), {"resend_s": 5.0, "client_silent_s": 15.0}, "1"))
+        for name in self.names:
+            self.hello(name)
+        turn = {name: self.dice.randrange(10) for name in self.names}
+        for second in range(seconds):
+            self.beat()
+            for name in self.names:
+                if second % 10 == turn[name] and name not in self.silent:
+                    self.report(name)
+            while self.dice.random() < surprises:
+                self.surprise(rules)
+
+    def write(self, folder: Path) -> Path:
+        place = folder / "journal"
+        with Journal.open(place, sync="none", segment_mib=0.02) as journal:
+            at = 0
+            while at < len(self.rows):
+                size = self.dice.choice([1, 3, 30, 400])
+                journal.append_many(self.rows[at : at + size])
+                journal.flush()
+                at += size
+        return place

@@ -1,0 +1,68 @@
+"""A backtest in bulk finds exactly what event by event is found, and leaves the same state behind."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from random_journal import Stream, triggers
+
+from vmm.api.backtest import Trial, _begin
+from vmm.api.bulk import run as bulk_run
+from vmm.manager.recovery import entries
+
+
+def both(place: Path, changed: str, since_s: float | None = None) -> tuple[Trial, Trial, int]:
+    """(event by event, in bulk, how many records the second fed one by one)"""
+    core, first = _begin(place, since_s)
+    slow = Trial(core, changed, "t.ini", since_s)
+    for entry in entries(place, first):
+        slow.feed(entry)
+    core, first = _begin(place, since_s)
+    fast = Trial(core, changed, "t.ini", since_s)
+    bulk = bulk_run.BulkRun(fast)
+    bulk.play(place, first)
+    return slow, fast, bulk.slow
+
+
+def assert_same(slow: Trial, fast: Trial) -> None:
+    assert fast.result == slow.result
+    assert fast.result.rows() == slow.result.rows()
+    for a, b in zip(slow.shadows, fast.shadows, strict=True):
+        assert b.dump_state() == a.dump_state()
+    one, two = slow.core, fast.core
+    assert two.state.digest == one.state.digest
+    assert two.snapshot() == one.snapshot()
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_run, "_SHORT", 3)
+    monkeypatch.setattr(bulk_run, "_LEAST", 24)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    seed=st.integers(0, 2**32),
+    clients=st.integers(2, 24),
+    calm=st.sampled_from([0.9, 0.99, 0.999, 1.0]),
+    surprises=st.sampled_from([0.0, 0.01, 0.05, 0.2]),
+    counts=st.tuples(st.integers(0, 12), st.integers(0, 12)),
+)
+def test_any_stream_gives_the_same_result(small_windows, seed, clients, calm, surprises, counts) -> None:
+    dice = random.Random(seed)
+    stream = Stream(seed, clients, calm)
+    rules = [triggers(dice, counts[0]), triggers(dice, counts[0]), triggers(dice, counts[1])]
+    stream.make(dice.choice([60, 200]), rules, surprises)
+    since_s = dice.choice([None, None, 1050.0])
+    with tempfile.TemporaryDirectory() as folder:
+        slow, fast, _ = both(stream.write(Path(folder)), rules[2], since_s)
+    assert_same(slow, fast)

@@ -1,0 +1,243 @@
+"""Runs a recorded stream past a core and its onlookers: in bulk where nothing is decided, else step by step.
+
+`Core.feed` alone defines what happens. This loop finds the records that decide nothing (window.py, and
+vmm/rules/quiet.py for the rules), takes them in by columns, and hands all others to `feed` in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmm import journal
+from vmm.api.bulk.chunk import Chunk, stretches
+from vmm.api.bulk.people import People
+from vmm.api.bulk.reports import ReportDecoder
+from vmm.api.bulk.tokens import Tokens
+from vmm.api.bulk.window import Window
+from vmm.decide.core import Core
+from vmm.decide.events import Answered, Commanded, Entry, Reported, Ticked
+from vmm.decide.outputs import Note, Output
+from vmm.decide.rulebook import Rules
+from vmm.rules import Engine
+from vmm.rules.quiet import Following
+
+_LEAST, _MOST = 512, 32_768
+_SHORT = 48
+"""So few records are fed one by one: looking at them in bulk takes longer."""
+_TOKENS = 50_000
+
+
+class Run(Protocol):
+    """Who looks on."""
+
+    core: Core
+
+    @property
+    def engines(self) -> Sequence[Engine]:
+        """All engines over the core's world; the core's own among them."""
+
+    def needed(self) -> frozenset[str]:
+        """The properties that are stored."""
+
+    def feed(self, entry: Entry) -> list[Output]:
+        """One step."""
+
+    def passed(self, count: int, beats: bool) -> None:
+        """So many records were taken in that decide nothing."""
+
+    def begins_at(self, times_s: NDArray[np.float64], first: int) -> int:
+        """The next record from `first` on that must be fed for other reasons; else their number."""
+
+
+class BulkRun:
+    """Feeds a run with a journal."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.core = run.core
+        self.slow = 0
+        """Records that went through `feed`."""
+        self._rules: Rules | None = None
+        self._built: list[object] = []
+        self._following: Following | None = None
+        self._names: list[str] = []
+        self._decoder = ReportDecoder({})
+        self._people: People | None = None
+        self._tokens: Tokens | None = None
+        self._size = _LEAST * 4
+
+    def play(self, folder: Path, first: int | None) -> None:
+        """From position `first` on. Raises JournalError, BadJournal."""
+        for parts in stretches(folder, first):
+            self._play(parts)
+
+    def _play(self, parts: list[journal.Columns]) -> None:
+        chunk = Chunk(parts, self.core.state.now_s)
+        at = 0
+        while at < len(chunk):
+            if any(engine.restless for engine in self.run.engines) or not self.core.rules.properties:
+                self._feed(chunk, at)
+                at += 1
+                continue
+            end = min(len(chunk), at + self._size, self.run.begins_at(chunk.times_s, at))
+            if end - at <= _SHORT:
+                end = max(end, at + 1)
+                while at < end:
+                    self._feed(chunk, at)
+                    at += 1
+                continue
+            at = self._window(chunk, at, end)
+
+    def _feed(self, chunk: Chunk, at: int) -> None:
+        """One record in the ordinary way, outside of a window."""
+        entry = chunk.entry(at)
+        self.slow += 1
+        self.run.feed(entry)
+        self._people = None
+        self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        """Which encoded values the tables hold is not known any more."""
+        state = self.core.state
+        event = entry.event
+        if self._tokens is None:
+            return
+        if isinstance(event, Reported):
+            for table in state.world.tables():
+                if event.client in table:
+                    self._tokens.forget(table.kind, table.rows[event.client])
+        elif not isinstance(event, Ticked | Answered | Commanded):
+            self._tokens.forget_all()
+        if self._moving():
+            self._tokens.forget_all()
+
+    def _moving(self) -> bool:
+        return any(guest.state == "migrating" for guest in self.core.state.guests.values())
+
+    # -- a window -----------------------------------------------------------------------------------
+
+    def _window(self, chunk: Chunk, first: int, end: int) -> int:
+        """Go through the records until the end, or until something makes it necessary to look anew."""
+        self._prepare(chunk)
+        following = self._following
+        assert following is not None
+        assert self._people is not None
+        assert self._tokens is not None
+        window = Window(self.core, chunk, first, end, self._people, self._tokens, self._names)
+        if not following.begin(window.flows, first, end, self._tokens.present):
+            for at in range(first, min(end, first + _LEAST)):
+                self._feed(chunk, at)
+            return min(end, first + _LEAST)
+        at = first
+        while at < end:
+            stop = self._next_stop(window, following, at)
+            if stop > at:
+                beats = window.take_in(at, stop, following)
+                self.run.passed(stop - at, beats)
+                at = stop
+            if at >= end:
+                break
+            calm = self._step(chunk, window, following, at)
+            at += 1
+            if not calm:
+                self._size = max(_LEAST, self._size // 2)
+                return at
+        self._settle()
+        self._size = min(_MOST, self._size * 2)
+        return at
+
+    def _next_stop(self, window: Window, following: Following, at: int) -> int:
+        stop = window.next_stop(at, window.end)
+        stop = following.next_stop(at, stop)
+        due_s = min(engine.next_timer_s() for engine in self.run.engines)
+        if window.chunk.clock_s[stop - 1 if stop == window.end else stop] >= due_s:
+            stop = min(stop, window.first_after(at, due_s))
+        rest_s = min(self.core.state.rest_until_s, self.core.state.facts_until_s)
+        return min(stop, window.first_look_after(at, rest_s))
+
+    def _step(self, chunk: Chunk, window: Window, following: Following, at: int) -> bool:
+        """One record in the ordinary way; False when the window's picture is not right any more."""
+        entry = chunk.entry(at)
+        self.slow += 1
+        outputs = self.run.feed(entry)
+        following.pass_by(at + 1)
+        following.look_again()
+        event = entry.event
+        flowing = bool(window.flowing[at - window.first])
+        if isinstance(event, Reported) and flowing:
+            self._note_tokens(chunk, at)
+        calm = (
+            not following.dirty
+            and at not in window.expiries
+            and (flowing or isinstance(event, Ticked | Answered | Commanded))
+            and not any(isinstance(o, Note) and o.kind in ("client", "manager") for o in outputs)
+            and self._is_built()
+            and not any(engine.restless for engine in self.run.engines)
+            and not self._moving()
+        )
+        if not calm:
+            self._people = None
+            if following.dirty and self._tokens is not None:
+                self._tokens.forget_all()
+        if not flowing:
+            self._forget(entry)
+        return calm
+
+    # -- what windows need --------------------------------------------------------------------------
+
+    def _prepare(self, chunk: Chunk) -> None:
+        """Bring decoder, people and followers up to date."""
+        core = self.core
+        if self._rules is not core.rules or len(self._decoder.tokens) > _TOKENS:
+            self._rules = core.rules
+            needed = self.run.needed()
+            types = {name: spec.return_type for name, spec in core.rules.properties.items() if name in needed}
+            self._names = sorted(types)
+            self._decoder = ReportDecoder(types)
+            self._tokens = Tokens(core.state.world, self._decoder.tokens)
+            self._people = None
+            self._built = []
+            chunk.said = None
+        if chunk.said is None:
+            found = chunk.reports
+            chunk.said = self._decoder.decode(chunk.body, chunk.starts[found], chunk.ends[found])
+        if self._people is None or self._people.known != len(self._decoder.names):
+            self._people = People(core, self._decoder.names)
+        if not self._is_built():
+            if self._following is not None:
+                self._following.close()
+            self._built = [engine.built for engine in self.run.engines]
+            flowing = {kind: frozenset(self._names) for kind in ("client", "host", "guest")}
+            self._following = Following(core.state.world, self.run.engines, flowing)
+
+    def _is_built(self) -> bool:
+        built = self._built
+        engines = self.run.engines
+        return len(built) == len(engines) and all(a is e.built for a, e in zip(built, engines, strict=True))
+
+    def _note_tokens(self, chunk: Chunk, at: int) -> None:
+        """An ordinary report was stored in the ordinary way: remember what it holds."""
+        said, people = chunk.said, self._people
+        assert said is not None
+        assert people is not None
+        assert self._tokens is not None
+        index = int(np.searchsorted(chunk.reports, at))
+        client = said.client[index]
+        for name, column in said.tokens.items():
+            if column[index] < 0:
+                continue
+            for kind, rows in people.rows.items():
+                row = int(rows[client])
+                if row >= 0 and name in self.core.state.world.table(kind).columns:
+                    self._tokens.note(kind, name, row, int(column[index]))
+
+    def _settle(self) -> None:
+        """Let rules take note of what was taken in: nothing comes of it."""
+        for engine in self.run.engines:
+            if engine.restless and engine.step():
+                raise AssertionError("a rule fired at records that decide nothing")  # pragma: no cover

@@ -1,0 +1,288 @@
+"""A window of a chunk: which of its records may decide something, and the taking in of all others."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmm.api.bulk.chunk import BEAT, OTHER, REPORT, Chunk
+from vmm.api.bulk.people import People
+from vmm.api.bulk.tokens import Tokens
+from vmm.cluster.bulk import put, put_numbers
+from vmm.decide.clients import ROLL_CALL_S
+from vmm.decide.core import Core
+from vmm.decide.facts import STRUCTURAL
+from vmm.rules import nodes as n
+from vmm.rules.flow import NO_TOKEN, NO_VALUE, Flow, Said
+from vmm.rules.quiet import Following
+from vmm.rules.taking import last_of_each
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Clients = NDArray[np.int32]
+_EARLY_S = 1e-3
+_FEW = 256
+
+
+class Window:
+    """Records `first` to `end` - 1 of the chunk, looked at from the present state on."""
+
+    def __init__(
+        self, core: Core, chunk: Chunk, first: int, end: int, people: People, tokens: Tokens,
+        names: Sequence[str],
+    ) -> None:  # fmt: skip
+        self.core = core
+        self.chunk = chunk
+        self.first = first
+        self.end = end
+        self.people = people
+        self.tokens = tokens
+        self._names = names
+        low, high = np.searchsorted(chunk.reports, (first, end)).tolist()
+        reports = chunk.reports[low:high]
+        said = chunk.said
+        assert said is not None
+        client = said.client[low:high]
+        ok = people.ok[client] & (said.session[low:high] == people.session[client])
+        ok &= ~said.odd[low:high] & (client >= 0)
+        chosen = np.flatnonzero(ok)
+        chosen = self._rising(chosen, people.rows["client"][client[chosen]], said.seq[low:high])
+        self.flowing: Bools = np.zeros(end - first, np.bool_)
+        """The records that are ordinary reports of known clients."""
+        self.flowing[reports[chosen] - first] = True
+        self._seq = said.seq[low + chosen]
+        self.flows = {
+            kind: flow
+            for kind in ("client", "host", "guest")
+            if (flow := self._flow(kind, low + chosen, reports[chosen], client[chosen])) is not None
+        }
+        self._records = {kind: flow.records.tolist() for kind, flow in self.flows.items()}
+        self._beats: list[int] = chunk.beats[slice(*np.searchsorted(chunk.beats, (first, end)))].tolist()
+        self._beat_clock: list[float] = chunk.clock_s[self._beats].tolist()
+        self._structural = [
+            (name, core.rules.properties[name].command)
+            for name in names
+            if core.rules.properties[name].command in STRUCTURAL
+        ]
+        self._looks: set[int] = set(self._beats)
+        self.expiries: set[int] = set()
+        """Stops at which readings grow too old."""
+        self._stops = self._find_stops()
+        self._at = 0
+        self._looking = sorted(self._looks)
+        self._look_clock: list[float] = chunk.clock_s[self._looking].tolist()
+
+    def _rising(self, chosen: Ints, rows: Ints, seq: Ints) -> Ints:
+        """Without reports whose number is not above that of all before it of the same client."""
+        if not len(chosen):
+            return chosen
+        order = np.argsort(rows, kind="stable")
+        found, who = seq[chosen][order], rows[order]
+        before = np.concatenate((self.people.seqs()[who[:1]], found[:-1]))
+        starts = np.concatenate(([True], who[1:] != who[:-1]))
+        before[starts] = self.people.seqs()[who[starts]]
+        falls = found <= before
+        if not falls.any():
+            return chosen
+        bad = np.isin(rows, who[falls])  # of such a client none is ordinary
+        return chosen[~bad]
+
+    def _flow(self, kind: str, places: Ints, records: Ints, client: Clients) -> Flow | None:
+        chunk, said = self.chunk, self.chunk.said
+        assert said is not None
+        rows = self.people.rows[kind][client]
+        there = rows >= 0
+        if not there.any():
+            return None
+        if not there.all():
+            places, records, rows = places[there], records[there], rows[there]
+        found = {}
+        for name in self._names:
+            if name not in self.core.state.world.table(kind).columns:
+                continue
+            ids = said.tokens.get(name)
+            ids = None if ids is None else ids[places]
+            found[name] = Said(said.states[name][places], said.values[name][places], ids)
+        return Flow(self.core.state.world.table(kind), records, rows, chunk.clock_s[records], found)
+
+    # -- stops --------------------------------------------------------------------------------------
+
+    def _find_stops(self) -> list[int]:
+        """Records that may decide something, rules aside."""
+        chunk, first, end = self.chunk, self.first, self.end
+        kinds = chunk.kinds[first:end]
+        stops = kinds == OTHER
+        stops |= (kinds == REPORT) & ~self.flowing
+        stops |= chunk.gaps_s[first:end] > self.core.state.settings.resend_s
+        for kind in ("client", "host", "guest"):
+            self._expiring(kind)
+        for record in self.expiries:
+            stops[record - first] = True
+        self._silent(stops)
+        self._structures(stops)
+        return (np.flatnonzero(stops) + first).tolist()
+
+    def _expiring(self, kind: str) -> None:
+        """The first record after which a reading is too old, for each reading."""
+        table, flow = self.core.state.world.table(kind), self.flows.get(kind)
+        end_s = float(self.chunk.clock_s[self.end - 1])
+        for name, column in table.columns.items():
+            if column.max_age_s == np.inf:
+                continue
+            if flow is None or name not in flow.said:
+                if column.oldest_s + column.max_age_s >= end_s:
+                    continue
+                times = column.times_view()
+                due = times + column.max_age_s
+                late = due[(due < end_s) & np.array([v is not None for v in column.values], np.bool_)]
+            else:
+                found = flow.column(
+                    name, None if column.type in n.NUMERIC else self.tokens.present(kind, name)
+                )
+                clock = flow.element_times_s()
+                until = np.concatenate((clock[1:], [end_s]))
+                last = np.concatenate((flow.first[1:], [True]))
+                until[last] = end_s
+                due = found.times_view() + column.max_age_s
+                late = due[found.valid & (due < until)]
+            if len(late):
+                window = self.chunk.clock_s[self.first : self.end]
+                at = np.searchsorted(window, np.unique(late), side="right")
+                self.expiries.update((at[at < len(window)] + self.first).tolist())
+
+    def _silent(self, stops: Bools) -> None:
+        """Beats at which a client has been silent for too long."""
+        flow = self.flows.get("client")
+        heard, limit = self.people.heard_s(), self.people.limit_s
+        end_s = float(self.chunk.clock_s[self.end - 1]) + 1.0
+        if flow is None:
+            since, rows, until = heard, np.arange(len(heard)), np.full(len(heard), end_s)
+        else:
+            since = np.concatenate((heard, flow.times_s))[flow.order]
+            rows = flow.row
+            until = np.concatenate((since[1:], [end_s]))
+            until[np.concatenate((flow.first[1:], [True]))] = end_s
+        over = np.where(np.isfinite(since), since, 0.0) + limit[rows] - _EARLY_S
+        late = np.flatnonzero(over < until)
+        beats = self._beats
+        for begin_s, stop_s in zip(over[late].tolist(), until[late].tolist(), strict=True):
+            at = bisect_left(self._beat_clock, begin_s)
+            while at < len(beats) and self._beat_clock[at] <= stop_s:
+                stops[beats[at] - self.first] = True
+                at += 1
+
+    def _structures(self, stops: Bools) -> None:
+        """Reports that change the picture of the cluster, or could."""
+        flow = self.flows.get("client")
+        if flow is None:
+            return
+        unsettled = any(g.missing or g.state == "migrating" for g in self.core.state.guests.values())
+        host_rows = {row for row, c in enumerate(self.people.by_row) if c is not None and c.role == "dom0"}
+        is_host = np.zeros(flow.base, np.bool_)
+        is_host[list(host_rows)] = True
+        for name, _ in self._structural:
+            column = flow.column(name, self.tokens.present("client", name))
+            said = column.touched
+            differs = said if unsettled else said & (column.changed | ~is_host[flow.row])
+            stops[flow.records_of(differs) - self.first] = True
+            self._looks |= set(flow.records_of(said).tolist())
+
+    def next_stop(self, at: int, end: int) -> int:
+        """The first record from `at` on that may decide something; `end` when there is none before."""
+        stops = self._stops
+        if self._at < len(stops) and stops[self._at] < at:
+            self._at = bisect_left(stops, at, self._at)
+        return min(end, stops[self._at]) if self._at < len(stops) else end
+
+    def first_after(self, at: int, due_s: float) -> int:
+        """The first record from `at` on after which it is `due_s` or later."""
+        clock = self.chunk.clock_s[at : self.end]
+        return at + int(np.searchsorted(clock, due_s, side="left"))
+
+    def first_look_after(self, at: int, due_s: float) -> int:
+        """The first record from `at` on that looks for what is over by then, if it is `due_s` or later."""
+        index = max(bisect_left(self._looking, at), bisect_left(self._look_clock, due_s))
+        return self._looking[index] if index < len(self._looking) else self.end
+
+    # -- taking in ----------------------------------------------------------------------------------
+
+    def take_in(self, at: int, end: int, following: Following) -> bool:
+        """Records `at` to `end` - 1 decide nothing: bring the state behind them. True: there were beats."""
+        state, chunk = self.core.state, self.chunk
+        spans = {}
+        for kind, records in self._records.items():
+            span = slice(bisect_left(records, at), bisect_left(records, end))
+            if span.start < span.stop:
+                spans[kind] = span
+        for kind, span in spans.items():
+            self._put(kind, span)
+        following.take_in(spans, end)
+        low, high = bisect_left(self._beats, at), bisect_left(self._beats, end)
+        while True:
+            low = bisect_left(self._beat_clock, state.next_roll_call_s, low, high)
+            if low >= high:
+                break
+            state.next_roll_call_s = self._beat_clock[low] + ROLL_CALL_S
+        state.position = chunk.first_position + end - 1
+        state.now_s = float(chunk.clock_s[end - 1])
+        state.world.now_s = max(state.world.now_s, state.now_s)
+        return bool((chunk.kinds[at:end] == BEAT).any())
+
+    def _put(self, kind: str, span: slice) -> None:
+        flow = self.flows[kind]
+        elements = flow.place[span]
+        if len(elements) > _FEW:
+            elements = last_of_each(flow.row[elements], elements, flow.base)
+        rows = flow.row[elements]
+        for name, said in flow.said.items():
+            if not said.states[span].any():
+                continue
+            numeric = flow.table.columns[name].type in n.NUMERIC
+            column = flow.column(name, None if numeric else self.tokens.present(kind, name))
+            times = column.times_view()[elements]
+            if numeric:
+                put_numbers(flow.table, column.column, rows, column.values[elements], times)
+            else:
+                self._put_tokens(kind, name, rows, column.values[elements].astype(np.int64), times)
+        if kind == "client":
+            self._heard(flow, elements, rows)
+
+    def _put_tokens(self, kind: str, name: str, rows: Ints, ids: Ints, times: NDArray[np.float64]) -> None:
+        table = self.core.state.world.table(kind)
+        column, present = table.columns[name], self.tokens.present(kind, name)
+        values: list[Any] = []
+        for row, token in zip(rows.tolist(), ids.tolist(), strict=True):
+            if token == NO_VALUE:
+                values.append(None)
+            elif token in (NO_TOKEN, present[row]):
+                values.append(column.values[row])
+            else:
+                values.append(self.tokens.value(token))
+        put(table, column, rows, values, times)
+        present[rows] = ids
+
+    def _heard(self, flow: Flow, elements: Ints, rows: Ints) -> None:
+        """Their clients were heard, and the hosts among them looked at."""
+        by_row, hosts = self.people.by_row, self.core.state.hosts
+        reports = flow.order[elements] - flow.base
+        seqs, times = self._seq[reports].tolist(), flow.times_s[reports].tolist()
+        places = rows.tolist()
+        for row, seq, time_s in zip(places, seqs, times, strict=True):
+            client = by_row[row]
+            if client is not None:
+                client.seq, client.heard_s = seq, time_s
+        for name, command in self._structural:
+            read = flow.column(name, self.tokens.present("client", name)).times_view()[elements].tolist()
+            for row, time_s in zip(places, read, strict=True):
+                client = by_row[row]
+                host = hosts.get(client.name) if client is not None else None
+                if host is None or time_s != time_s:
+                    continue
+                if command == "host_facts":
+                    host.seen_s = max(host.seen_s, time_s)
+                elif command == "guests":
+                    host.guests_seen_s = max(host.guests_seen_s, time_s)

@@ -1,0 +1,181 @@
+"""What many reports, one after another, do to the columns of one table: every row's values after each.
+
+A flow holds its elements row by row, in each row by time, with the row's present state before them. So the
+value before is the neighbour, and one pass of NumPy over all elements evaluates an expression at each moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmm.cluster.columns import Column
+from vmm.cluster.tables import Table
+from vmm.rules import nodes as n
+
+ABSENT, KNOWN, UNKNOWN, TOKEN = 0, 1, 2, 3
+"""What a report says of a property: nothing, a number, that it has no value, something else."""
+
+NO_VALUE, NO_TOKEN = -1, -2
+"""Instead of a token's number: the value is unknown; it is known, but not as a token."""
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What reports say of one property: states, and numbers (NaN where there is none) or token numbers."""
+
+    states: NDArray[np.uint8]
+    values: Floats
+    tokens: NDArray[np.int32] | None = None
+
+
+class Flow:
+    """`records` (ascending), `rows` and `times_s` of the reports; `said` what they say of each property.
+
+    `order[i]` is the report of element i; the elements of `first` are the rows' states before all of them.
+    """
+
+    def __init__(
+        self, table: Table, records: Ints, rows: Ints, times_s: Floats, said: Mapping[str, Said]
+    ) -> None:
+        self.table = table
+        self.records = records
+        self.rows = rows
+        self.times_s = times_s
+        self.said = said
+        self.base = base = len(table.row_names)
+        keys = np.concatenate((np.arange(base), rows))
+        self.order = np.argsort(keys.astype(np.uint16) if base < 65536 else keys, kind="stable")
+        self.first: Bools = self.order < base
+        self.row: Ints = keys[self.order]
+        self.size = len(keys)
+        self.numbers = np.arange(self.size)
+        self.place = np.empty(len(rows), np.int64)
+        """The element of each report."""
+        behind = ~self.first
+        self.place[self.order[behind] - base] = self.numbers[behind]
+        self._columns: dict[str, FlowColumn] = {}
+
+    def column(self, name: str, tokens: Ints | None = None) -> FlowColumn:
+        found = self._columns.get(name)
+        if found is None:
+            found = self._columns[name] = FlowColumn(self, self.table.columns[name], self.said[name], tokens)
+        return found
+
+    def records_of(self, elements: Bools) -> Ints:
+        """The records of the chosen elements, ascending."""
+        return np.sort(self.records[self.order[np.flatnonzero(elements & ~self.first)] - self.base])
+
+    def element_times_s(self) -> Floats:
+        """The stream time of each element; NaN before the reports."""
+        return np.concatenate((np.full(self.base, np.nan), self.times_s))[self.order]
+
+
+class FlowColumn:
+    """A column at every element. It has what the array evaluators want of a `Column`."""
+
+    def __init__(self, flow: Flow, column: Column, said: Said, tokens: Ints | None) -> None:
+        self.flow = flow
+        self.column = column
+        self.type = column.type
+        self.numeric = column.type in n.NUMERIC
+        self._states = np.concatenate((np.full(flow.base, KNOWN, np.uint8), said.states))[flow.order]
+        absent = self._states == ABSENT
+        self._latest = np.maximum.accumulate(np.where(absent, 0, flow.numbers)) if absent.any() else None
+        self._times: Floats | None = None
+        if self.numeric:
+            start = np.array(column.values, np.float64)
+            self.values: Floats = self._filled(np.concatenate((start, said.values)))
+            self.valid: Bools = self.values == self.values
+        else:
+            ids: NDArray[np.integer] = np.full(len(said.states), NO_VALUE)
+            if said.tokens is not None:
+                ids = said.tokens
+            before: Ints = np.full(flow.base, NO_TOKEN) if tokens is None else tokens
+            self.values = self._filled(np.concatenate((before, ids)).astype(np.float64))
+            self.valid = self.values != NO_VALUE
+        self.all_valid = bool(self.valid.all())
+        changed = self.values[1:] != self.values[:-1]
+        if not self.all_valid:
+            changed &= self.valid[1:] | self.valid[:-1]
+        self.changed: Bools = np.concatenate((np.zeros(1, np.bool_), changed))
+        """Whether the value differs from the one before (an unknown token differs from every other)."""
+        self.changed[flow.first] = False
+        if self.numeric and self.type == "float" and (self.values == 0.0).any():
+            # A zero that replaces a zero of the other sign is no change: the old one stays.
+            kept = np.maximum.accumulate(np.where(self.changed | flow.first, flow.numbers, 0))
+            self.values = self.values[kept]
+
+    def _filled(self, values: Floats) -> Floats:
+        values = values[self.flow.order]
+        return values if self._latest is None else values[self._latest]
+
+    @property
+    def largest(self) -> float:
+        return float(np.nanmax(np.abs(self.values), initial=0.0))
+
+    @property
+    def unknown(self) -> bool:
+        return not self.all_valid
+
+    @property
+    def touched(self) -> Bools:
+        """Where a value was set: also the same one again."""
+        out: Bools = ((self._states == KNOWN) | (self._states == TOKEN)) & ~self.flow.first
+        return out
+
+    def view(self) -> tuple[NDArray[np.generic], Bools]:
+        """As Column.view: unknown values are 0."""
+        values = self.values if self.all_valid else np.where(self.valid, self.values, 0.0)
+        return (values != 0.0 if self.type == "bool" else values), self.valid
+
+    def times_view(self) -> Floats:
+        """As Column.times_view: when the value was last read."""
+        if self._times is None:
+            flow = self.flow
+            read = self.touched | flow.first
+            times = np.concatenate((np.frombuffer(self.column.times), flow.times_s))[flow.order]
+            if not read.all():
+                times = times[np.maximum.accumulate(np.where(read, flow.numbers, 0))]
+            self._times = times
+        return self._times
+
+
+class FlowTable:
+    """Stands for a `Table` towards the array evaluators: its rows are the elements of the present flow."""
+
+    def __init__(self, table: Table, flowing: Callable[[str], bool]) -> None:
+        self.table = table
+        self.kind = table.kind
+        self.flowing = flowing
+        """Which columns reports change; all others stay as they are within a flow."""
+        self.free: tuple[int, ...] = ()
+        self.flow: Flow | None = None
+        self.columns = _Columns(self)
+        self.row_names = _Elements(self)
+
+
+class _Elements:
+    """Of the right length."""
+
+    def __init__(self, table: FlowTable) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return 0 if self._table.flow is None else self._table.flow.size
+
+
+class _Columns:
+    def __init__(self, table: FlowTable) -> None:
+        self._table = table
+
+    def __getitem__(self, name: str) -> FlowColumn | Column:
+        flow = self._table.flow
+        return self._table.table.columns[name] if flow is None else flow.column(name)
