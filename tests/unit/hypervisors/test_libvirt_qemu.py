@@ -104,8 +104,9 @@ def wait_for(condition: Callable[[], object], limit_s: float = 30.0) -> None:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    if os.geteuid() or not shutil.which("libvirtd") or not shutil.which("qemu-system-x86_64"):
-        pytest.skip("needs root, libvirtd and QEMU")
+    missing = [name for name in ("libvirtd", "qemu-system-x86_64") if not shutil.which(name)]
+    assert not missing, f"{missing} not found: `make test` installs them"
+    assert os.geteuid() == 0, "this starts a libvirtd and so needs root; `make unit` goes without"
     made = Daemon(tmp_path_factory.mktemp("lv"))
     yield made
     made.end()
@@ -255,8 +256,6 @@ def test_a_deaf_guest_is_not_called_resized(host: LibvirtHypervisor, make_spec: 
 @pytest.fixture
 def scheduling_host(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[LibvirtHypervisor]:
     """One whose libvirtd uses the control group `cpu`; it makes a folder there, which is removed."""
-    if not CPU_GROUP.joinpath("cpu.shares").exists():
-        pytest.skip("control groups of version 1 are not mounted here")
     partition = CPU_GROUP / "machine"
     mine = not partition.exists()
     made = Daemon(tmp_path_factory.mktemp("lv"), '"cpu"')
@@ -276,10 +275,11 @@ def test_weight_and_cap(scheduling_host: LibvirtHypervisor, make_spec: MakeSpec)
     assert host.resize(spec.name) == GuestSize(64, 1, 1.0, 0.25)
     for _ in range(2):
         assert host.resize(spec.name, cpu_weight=2.5, cpu_cap=0.5) == GuestSize(64, 1, 2.5, 0.5)
-    (group,) = CPU_GROUP.glob(f"machine/*{spec.name}*")
-    assert (group / "cpu.shares").read_text() == "2560\n"
-    quota = (int((group / name).read_text()) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
-    assert tuple(quota) == (50_000, 100_000)
+    if CPU_GROUP.is_dir():  # version 1, as its files say; else what libvirt read back has to do
+        (group,) = CPU_GROUP.glob(f"machine/*{spec.name}*")
+        assert (group / "cpu.shares").read_text() == "2560\n"
+        quota = (int((group / name).read_text()) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+        assert tuple(quota) == (50_000, 100_000)
     host.shutdown(spec.name, 20.0)
     host.start(spec.name)
     assert host.resize(spec.name) == GuestSize(64, 1, 2.5, 0.5), "kept for its next start"
