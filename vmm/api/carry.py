@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from vmm.api.wish import taken_wishes, why_refused
 from vmm.cluster.model import Guest
 from vmm.cluster.states import COMING
 from vmm.decide.core import Core
-from vmm.decide.events import Entry, Wished
+from vmm.decide.events import Entry
 from vmm.decide.modelling import cluster_of
-from vmm.decide.outputs import Note
 from vmm.errors import VmmError
 from vmm.messages.guest import size_of
 from vmm.policies.apply import Finished, Stop, next_step
@@ -179,13 +179,8 @@ class Carrier:
         return self._taken[wish]
 
     def _look(self) -> None:
-        for entry in self._news():
-            outputs = self._core.feed(entry)
-            if isinstance(entry.event, Wished):
-                intent = entry.event.intent
-                notes = [o for o in outputs if isinstance(o, Note) and o.kind == "manager"]
-                refused = [o.text for o in notes if o.subject == intent.name and o.level == "warning"]
-                self._taken[intent.id] = refused[0] if refused else ""
+        for wish, (name, outputs) in taken_wishes(self._core, self._news()).items():
+            self._taken[wish] = why_refused(name, outputs)
 
 
 def _has(guest: Guest, sizes: Mapping[str, float]) -> bool:

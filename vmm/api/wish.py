@@ -83,7 +83,7 @@ def ask(
     while True:
         taken = taken_wishes(core, entries(journal, core.state.position + 1))
         if wish in taken:
-            return _outcome(wish, name, taken[wish])
+            return _outcome(wish, *taken[wish])
         if time.monotonic() >= end_s:
             raise NobodyThere(
                 f"no Manager took the wish {name} within {limit_s:g} s; it is lost.",
@@ -92,13 +92,13 @@ def ask(
         pause.wait(_POLL_S)
 
 
-def taken_wishes(core: Core, news: Iterable[Entry]) -> dict[str, list[Output]]:
-    """Feed `news` to the core; the outputs of the steps in which wishes were decided on, by the wish's id."""
-    taken: dict[str, list[Output]] = {}
+def taken_wishes(core: Core, news: Iterable[Entry]) -> dict[str, tuple[str, list[Output]]]:
+    """Feed `news` to the core; of each wish in it, by its id: its name, and what the step decided."""
+    taken: dict[str, tuple[str, list[Output]]] = {}
     for entry in news:
         outputs = core.feed(entry)
         if isinstance(entry.event, Wished):
-            taken[entry.event.intent.id] = outputs
+            taken[entry.event.intent.id] = entry.event.intent.name, outputs
     return taken
 
 
