@@ -378,7 +378,8 @@ _HOSTS = st.sampled_from(["host0", "host1", "host2"])
 _STEPS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["kill", "cut", "back", "dead", "alive", "restart", "move"]), _HOSTS),
-        st.tuples(st.sampled_from(["die", "lie", "restart"]), _HOSTS),
+        st.tuples(st.sampled_from(["die", "lie"]), _HOSTS),
+        st.tuples(st.sampled_from(["lie and heal", "back", "move and wait"]), _HOSTS),
         st.tuples(st.sampled_from(["manager", "destroy", "job"]), st.just("")),
         st.tuples(st.just("wait"), st.sampled_from(["0.3", "3", "45"])),
     ),
@@ -406,6 +407,15 @@ def _play(sim: Simulation, steps: list[tuple[str, str]]) -> Iterator[None]:
             case "lie" if up:  # it lives, cut off, and somebody says that it is dead
                 sim.cut_host(which)
                 wish(sim, "fence_host", host=which)
+            case "lie and heal" if up:
+                sim.cut_host(which)
+                wish(sim, "fence_host", host=which)
+                sim.run(sim.now_s + 3)
+                for lost in [g.name for g in sim.core.state.guests.values() if g.state == "lost"]:
+                    wish(sim, "restart_guest", guest=lost)
+            case "move and wait":
+                wish(sim, "migrate_guest", guest=name, host=which)
+                sim.run(sim.now_s + 4)
             case "dead":
                 wish(sim, "fence_host", host=which)
             case "alive":
