@@ -20,7 +20,14 @@ pytest.register_assert_rewrite("story")
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAMS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "slurmctld", "munged", "ip", "mke2fs")
-_ORDER = ("test_testbed", "test_main_job", "test_faults", "test_migration", "test_power_failure", "test_resize")
+_ORDER = (
+    "test_testbed",
+    "test_main_job",
+    "test_faults",
+    "test_migration",
+    "test_power_failure",
+    "test_resize",
+)
 _FAILED = pytest.StashKey[bool]()
 _GATE_PORTS = itertools.count(7001)
 _LOG_TAIL = 6000
