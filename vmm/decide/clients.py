@@ -44,6 +44,16 @@ def greeted(state: State, event: Greeted) -> None:
             level="error",
         )
         return
+    if client is not None and client.role != hello.role and client.public_key == hello.public_key:
+        # Else whoever gets hold of one host's key speaks for the batch system.
+        state.note(
+            "client",
+            hello.name,
+            f"the key of {hello.name} belongs to a {client.role} client; one calls itself {hello.role} and "
+            "is ignored. Next: another name for it, or a new key pair.",
+            level="error",
+        )
+        return
     if client is None:
         client = Client(hello.name, hello.role, address, hello.session, "up", state.now_s, state.now_s)
         state.clients[hello.name] = client

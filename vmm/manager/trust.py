@@ -48,6 +48,8 @@ class Trust:
     def _key(self, sender: str, kind: int, body: bytes) -> bytes | None:
         if kind in _OURS:
             return self._manager
+        if kind == Kind.HELLO and sender in self._files:
+            self._files.update(keys.load_client(self._folder, sender))  # its key may have been made anew
         known = self._files.get(sender) or self._enrolled.get(sender)
         if known is None:
             self._files.update(keys.load_clients(self._folder))  # a key file may have come since
@@ -65,6 +67,8 @@ class Trust:
         if sender in self._files:
             if hello.role == "domU":
                 raise BadMessage(f"{sender!r} has a host's key but says it is a guest; dropped.")
+            if hello.public_key != self._files[sender]:
+                raise BadMessage(f"{sender!r} shows another key than the one it signs with; dropped.")
             return
         if hello.role != "domU":
             raise BadMessage(

@@ -63,11 +63,17 @@ def load_clients(folder: Path) -> dict[str, bytes]:
     """Client name -> public key, of all `clients/*.pub`. A file that is no key is logged and left out."""
     found = {}
     for path in sorted((folder / "clients").glob("*.pub")):
-        try:
-            found[path.name.removesuffix(".pub")] = load_public(path)
-        except ConfigError as exc:  # half-copied, say; the other clients are not touched by it
-            log.error("%s", exc)
+        found.update(load_client(folder, path.name.removesuffix(".pub")))
     return found
+
+
+def load_client(folder: Path, name: str) -> dict[str, bytes]:
+    """The key of one client with a file, by its name; nothing, and a line in the log, when that is no key."""
+    try:
+        return {name: load_public(folder / "clients" / f"{name}.pub")}
+    except ConfigError as exc:  # half-copied, say; the other clients are not touched by it
+        log.error("%s", exc)
+        return {}
 
 
 def load_enrol_secret(folder: Path) -> bytes:

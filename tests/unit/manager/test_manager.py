@@ -14,7 +14,7 @@ from vmm.manager.errors import SecondManager
 from vmm.manager.recovery import entries, recover
 from vmm.messages import codec, keys
 from vmm.messages.bus import MANAGERS
-from vmm.messages.structs import Beat, Command, Envelope, Intent, Kind, Query
+from vmm.messages.structs import Beat, Command, Envelope, Hello, Intent, Kind, Query
 from vmm.spread.daemon import EmbeddedDaemon
 
 HOST = {"memory_mib": 8192, "reserved_mib": 512, "cpus": 8, "hypervisor": "memory"}
@@ -91,6 +91,28 @@ def test_the_next_life_of_a_guest_outranks_its_former(site) -> None:
     wait_for(lambda: manager.intake.refused == 4, "the former life")
     kept = [e.event for e in entries(site.folder / "journal") if type(e.event).__name__ == "Greeted"]
     assert [event.hello.token for event in kept] == ["", "1."], "its life is in the journal, its token is not"
+
+
+def test_a_hosts_key_does_not_speak_for_the_batch_system(site) -> None:
+    manager = site.manager()
+    host = site.client()
+    host.hello()
+    wait_for(lambda: site.told("host1: joined as dom0"), "the host")
+    host.role = "batch"
+    host.hello()
+    wait_for(lambda: site.told("one calls itself batch"), "the refusal")
+    wait_for(lambda: [c.role for c in manager.picture.clients] == ["dom0"], "the client that was there")
+    host.signer, former = keys.Signer.generate(), host.signer
+    host.hello()
+    wait_for(lambda: manager.intake.refused == 1, "a key that is not in the file")
+    (site.folder / "keys/clients/host1.pub").write_text(host.signer.public_key.hex())
+    host.hello()
+    wait_for(lambda: [c.role for c in manager.picture.clients] == ["batch"], "a new key pair takes the role")
+    host.signer = former
+    host.hello()
+    wait_for(lambda: manager.intake.refused == 2, "the key that was replaced")
+    host.say(Hello("host1", "batch", 7, b"x" * 32))
+    wait_for(lambda: manager.intake.refused == 3, "another key shown than signed with")
 
 
 def test_refused_messages_are_counted_and_disturb_nothing(site) -> None:
