@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from manager_site import Site
+from manager_site import Site, wait_for
 
 from vmm.cli.main import vmm
 from vmm.errors import ConfigError, Refused
@@ -48,14 +48,16 @@ def test_a_bad_file_at_a_reload_leaves_the_old_rules(site: Site, caplog, name: s
 
 
 def test_a_manager_does_not_start_without_a_file_that_is_in_force(site: Site) -> None:
-    site.manager().stop()
+    manager = site.manager()
+    wait_for(lambda: site.told("the files at the start"), "the files in the journal")
+    manager.stop()
     (site.folder / "shares.ini").unlink()
     with pytest.raises(ConfigError, match=r"shares.ini: no such file.*an empty file says that you mean it"):
         site.manager()
     (site.folder / "shares.ini").write_text("")
     (site.folder / "triggers.ini").write_text("")
     site.manager()
-    assert site.told("the files at the start: - client_query")
+    wait_for(lambda: site.told("the files at the start: - client_query"), "the rules to be gone")
 
 
 def test_a_manager_that_observes_refuses_and_says_so_everywhere(site: Site) -> None:
