@@ -217,17 +217,8 @@ def read_rules(folder: Path) -> tuple[dict[str, str], list[Finding]]:
 
     Raises FindingsError on errors in them, ConfigError for a file that cannot be read.
     """
-    files = {}
-    for name in FILES:
-        path = folder / name
-        try:
-            files[name] = read_text(path)
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(
-                f"{path}: cannot be read: {exc}.", next_step="make it a readable UTF-8 text"
-            ) from exc
+    paths = {name: folder / name for name in FILES}
+    files = {name: read_text(path) for name, path in paths.items() if path.exists()}
     plugins = load_plugins()
     for problem in plugins.problems:
         log.warning("plugin: %s", problem)
