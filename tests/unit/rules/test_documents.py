@@ -42,9 +42,9 @@ def test_every_example_works(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     properties = PROPERTIES
     rules: RuleBook | None = None
-    blocks = re.findall(r"^```ini (\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```ini (\w+)( wrong)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert blocks or "explain" in name or "find-out" in name
-    for kind, body in blocks:
+    for kind, wrong, body in blocks:
         if kind == "properties":
             specs, findings = check_properties(body, name, COLLECTORS)
             assert not findings, findings
@@ -52,7 +52,7 @@ def test_every_example_works(name: str) -> None:
         specs, _ = check_properties(properties, name, COLLECTORS)
         if kind == "triggers":
             rules, findings = check_triggers(body, name, default_schema().with_properties(specs))
-            assert not findings, findings
+            assert bool(findings) == bool(wrong), findings
         if kind == "tests":
             assert rules is not None
             trials, findings = read_trials(body, name, rules)
