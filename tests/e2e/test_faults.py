@@ -168,6 +168,7 @@ def test_a_full_disk_under_the_journal_stops_decisions_until_there_is_room(
         errors = len(site.said("nothing is decided"))
         site.wait_said("nothing is decided", count=errors + 2)
         assert site["manager"].running
+        assert "the journal cannot be written" in site.status()["bus_lost"]
         assert not site.said(r"creating on")
 
         ctl.run(["rm", filler])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -15,6 +16,9 @@ from vmm.config import load_settings
 from vmm.durations import show_duration
 from vmm.manager.picture import Picture, picture_of
 from vmm.manager.recovery import recover
+
+_STILL_S = 30.0
+"""A Manager that runs records a beat every second or so."""
 
 
 @click.command()
@@ -40,17 +44,22 @@ def status(folder: Path | None, etc: Path, at: int | None, form: str) -> None:
         settings = load_settings(etc)
         folder = settings.path(settings.manager.journal)
     picture = picture_of(recover(folder, at))
+    age_s = time.time() - picture.now_s if at is None else 0.0
     if form == "json":
         click.echo(msgspec.json.encode(picture).decode())
         return
-    Console().print(render(picture))
+    Console().print(render(picture, age_s))
 
 
-def render(picture: Picture) -> Group:
-    """The picture as tables, one a kind of thing."""
+def render(picture: Picture, age_s: float = 0.0) -> Group:
+    """The picture as tables, one a kind of thing; `age_s`: how long ago the journal's last event was."""
     now_s = picture.now_s
     head = f"journal position {picture.position}, {picture.commands_under_way} commands under way"
     paused = [escape(f"PAUSED {'all rules' if r == '*' else r}: {why}") for r, why in picture.paused.items()]
+    if picture.bus_lost:
+        paused.insert(0, f"STANDSTILL: nothing is decided: {escape(picture.bus_lost)}")
+    elif age_s > _STILL_S:
+        paused.insert(0, f"STANDSTILL: the last event is {show_duration(age_s)} old; is the Manager running?")
     if picture.observing:
         paused.insert(0, "OBSERVING: the Manager decides and logs, and sends no command")
     shares = _table("share", "queue", "waiting", "running", "guests", "guaranteed", "trouble")
@@ -63,8 +72,18 @@ def render(picture: Picture) -> Group:
         state = "maintenance" if h.maintenance and h.state != "dead" else h.state
         _row(hosts, h.name, state, h.memory_mib, h.memory_free_mib, h.cpus, ", ".join(h.guests))
     guests = _table("guest", "share", "host", "state", "since", "jobs", "why")
+    away = {h.name: f"{h.name} ({h.state})" for h in picture.hosts if h.state != "up"}
     for g in picture.guests:
-        _row(guests, g.name, g.share, g.host, g.state, show_duration(now_s - g.since_s), g.jobs, g.why)
+        _row(
+            guests,
+            g.name,
+            g.share,
+            away.get(g.host, g.host),
+            g.state,
+            show_duration(now_s - g.since_s),
+            g.jobs,
+            g.why,
+        )
     clients = _table("client", "role", "state", "since")
     for c in picture.clients:
         _row(clients, c.name, c.role, c.state, show_duration(now_s - c.since_s))

@@ -48,6 +48,7 @@ class Saved(msgspec.Struct):
     files: dict[str, str]
     world: Any
     engine: Any
+    bus_lost: str = ""
 
 
 @dataclass(slots=True)
@@ -78,6 +79,8 @@ class State:
     wishes: list[str] = field(default_factory=list)
     batch_jobs: list[tuple[str, str, str, int, str]] = field(default_factory=list)
     unknown_queues: list[str] = field(default_factory=list)
+    bus_lost: str = "no Manager has connected yet"
+    """Why the Manager has no connection, so that nothing is decided; empty while it has one."""
     outputs: list[Output] = field(default_factory=list)
     rest_until_s: float = -inf
     """Guests and facts were found at rest: before this time beats find nothing to do about them (quiet.py).

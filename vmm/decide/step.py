@@ -107,6 +107,7 @@ def _finished(state: State, engine: Engine, record_id: str) -> None:
 
 
 def _bus_changed(state: State, event: BusChanged) -> None:
+    state.bus_lost = "" if event.up else event.text or "the connection is lost"
     if event.up:
         state.note("manager", "bus", "connected")
         commands.resend_all(state)

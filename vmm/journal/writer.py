@@ -162,6 +162,12 @@ class Journal:
                 raise
             return taken
 
+    def restore_reserve(self) -> bool:
+        """Set the reserve aside again after an urgent record; False while there is no room for it."""
+        with self._guard:
+            self._reserve_lost = not self._reserve.restore()
+            return not self._reserve_lost
+
     def flush(self) -> int:
         """Store all that is pending with one write (and one fsync, unless sync is "none"); returns the last
         position stored. On `JournalFull` all stays pending: call again when there is room.

@@ -6,6 +6,7 @@ is the only writer of the journal, and nothing reaches a decision that is not in
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
@@ -31,7 +32,7 @@ from vmm.decide.events import (
     tag_of,
 )
 from vmm.errors import BadMessage
-from vmm.journal import Journal, JournalError
+from vmm.journal import Journal, JournalError, JournalFull
 from vmm.manager.errors import SecondManager
 from vmm.manager.line import Line
 from vmm.manager.trust import Trust
@@ -81,6 +82,7 @@ class Listener:
         self._now_s, self._reconnect_max_s, self._clock = now_s, reconnect_max_s, clock
         self._bad: dict[str, float] = {}
         self._led_before = False
+        self._loss_told = False
         self.intake = Intake()
         self.ready = threading.Event()
 
@@ -187,16 +189,31 @@ class Listener:
             raise BusLost(f"the journal cannot be written: {exc.message}") from exc
 
     def _record_loss(self, lost: BusChanged) -> bool:
-        """Before connecting again; False while the journal cannot be written (then some time has passed)."""
+        """Before connecting again; False while the journal cannot be written (then some time has passed).
+
+        On a full disk the loss goes where room was set aside for it, once; then it is waited until as much
+        room is there again, so that the record that follows is not the last one.
+        """
         try:
-            self._commit([lost])
+            if not self._loss_told:
+                self._commit([lost])
+            elif not self._journal.restore_reserve():
+                raise JournalError("the disk is still full.", next_step="make room, or add retention")
         except JournalError as exc:
             log.error("nothing is decided while the journal cannot be written: %s", exc)
+            if isinstance(exc, JournalFull):
+                self._tell_loss(lost)
             self._stop.wait(_FULL_WAIT_S)
             return False
+        self._loss_told = False
         return True
 
-    def _commit(self, events: list[Event]) -> None:
+    def _tell_loss(self, lost: BusChanged) -> None:
+        with contextlib.suppress(JournalError):  # the reserve was not there; the log has it
+            self._commit([lost], urgent=True)
+            self._loss_told = True
+
+    def _commit(self, events: list[Event], *, urgent: bool = False) -> None:
         rows, times = [], []
         now_s = self._now_s
         for event in events:
@@ -206,7 +223,7 @@ class Listener:
                 now_s = max(now_s, self._wall_clock())
             times.append(now_s)
             rows.append((now_s, tag_of(event), encode_event(event)))
-        positions = self._journal.commit(rows)
+        positions = self._journal.commit(rows, urgent=urgent)
         self._now_s = now_s
         self.intake.events += len(events)
         self._inbox.put([Entry(p, t, e) for p, t, e in zip(positions, times, events, strict=True)])

@@ -64,6 +64,7 @@ class Picture(msgspec.Struct, frozen=True):
     paused: dict[str, str]
     commands_under_way: int
     observing: bool = False
+    bus_lost: str = ""
 
 
 def picture_of(core: Core) -> Picture:
@@ -132,4 +133,5 @@ def picture_of(core: Core) -> Picture:
         paused=dict(state.paused),
         commands_under_way=sum(1 for c in state.commands.values() if c.state in ("issued", "sent")),
         observing=bool(state.settings.observe),
+        bus_lost=state.bus_lost,
     )
