@@ -367,9 +367,13 @@ def scale(
 @click.argument("name")
 @click.option("--hosts", type=int, default=35, show_default=True)
 @click.option("--guests", type=int, default=350, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--pattern", type=click.Choice(PATTERNS), default="skewed", show_default=True)
 @click.option("--vcpu-ratio", type=float, default=4.0, show_default=True)
+@click.option("--groups", type=int, default=1, show_default=True, help="Deal hosts and guests to so many.")
+@click.option(
+    "--tagged", type=float, default=0.0, show_default=True, help="Part of the guests with exclusion tags."
+)
 def make(folder: Path, name: str, **shape: Any) -> None:
     """Write a generated cluster: FOLDER/NAME.data and FOLDER/NAME.util."""
     cluster = generate(Shape(**shape))

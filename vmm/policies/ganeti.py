@@ -83,27 +83,35 @@ def parse_loads(text: str, file: str = "<loads>") -> dict[str, Load]:
 
 
 def format_cluster(cluster: Cluster) -> str:
-    """The text format for a cluster of one group on shared storage (what the generator makes)."""
+    """The text format for a cluster on shared storage (what the generator makes): each group has one network
+    and one vCPU ratio, exclusion tags are `prefix:value`."""
     used = dict.fromkeys(cluster.host_by_name, 0.0)
     for guest in cluster.guests:
         if guest.host is not None:
             used[guest.host] += guest.memory_mib
-    lines = ["g0|uuid-g0|preferred||", ""]
+    groups = {h.group or "g0": (min(h.networks, default="uuid-g0"), h.vcpu_ratio) for h in cluster.hosts}
+    lines = [f"{name}|{uuid}|preferred||" for name, (uuid, _) in groups.items()] or ["g0|uuid-g0|preferred||"]
+    lines.append("")
     for host in cluster.hosts:
         free = host.memory_mib - host.memory_own_mib - used[host.name]
         state = "Y" if host.state is HostState.OFFLINE else "N"
         lines.append(
             f"{host.name}|{host.memory_mib:.0f}|{host.memory_own_mib:.0f}|{free:.0f}|0|0|{host.cpus:.0f}|{state}"
-            f"|uuid-g0|1||N|0|{host.vcpus_own:.0f}|{host.cpu_speed}"
+            f"|{groups[host.group or 'g0'][0]}|1||N|0|{host.vcpus_own:.0f}|{host.cpu_speed}"
         )
     lines.append("")
     lines += [
-        f"{g.name}|{g.memory_mib:.0f}|{g.disk_mib:.0f}|{g.vcpus:.0f}|running|Y|{g.host}||ext||1|-"
+        f"{g.name}|{g.memory_mib:.0f}|{g.disk_mib:.0f}|{g.vcpus:.0f}|running|Y|{g.host}||ext"
+        f"|{','.join(sorted(g.anti_affinity))}|1|-"
         for g in cluster.guests
     ]
-    ratio = cluster.hosts[0].vcpu_ratio if cluster.hosts else _DEFAULT_RATIO
-    policy = f"1024,1,10240,1,1,1|128,1,1024,1,1,1;65536,16,1048576,16,8,12|ext|{ratio}|32.0"
-    return "\n".join([*lines, "", "", f"|{policy}", f"g0|{policy}", ""])
+    prefixes = {tag.rsplit(":", 1)[0] for g in cluster.guests for tag in g.anti_affinity}
+    lines += ["", *(_EXCLUSION_PREFIX + prefix for prefix in sorted(prefixes)), ""]
+    policy = "1024,1,10240,1,1,1|128,1,1024,1,1,1;65536,16,1048576,16,8,12|ext"
+    of_all = next(iter(groups.values()))[1] if groups else _DEFAULT_RATIO
+    lines.append(f"|{policy}|{of_all}|32.0")
+    lines += [f"{name}|{policy}|{ratio}|32.0" for name, (_, ratio) in groups.items()]
+    return "\n".join([*lines, ""])
 
 
 def format_loads(cluster: Cluster) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from planning_world import DATA, simple
@@ -14,7 +15,7 @@ from vmm.policies.consolidate import consolidate
 from vmm.policies.errors import BadCluster, BadFile, BadRequest, Contradiction
 from vmm.policies.evacuate import evacuate
 from vmm.policies.ganeti import format_cluster, format_loads, parse_cluster, parse_loads
-from vmm.policies.generate import PATTERNS, Shape, generate
+from vmm.policies.generate import PATTERNS, Pattern, Shape, generate
 from vmm.policies.model import Cluster, Guest, Host, HostState, Load
 from vmm.policies.objective import STATIC, Deviation, Metric, Objective, weighted
 from vmm.policies.place import place
@@ -85,6 +86,10 @@ def test_constraints_that_contradict(guests: list[Guest], names: list[str]) -> N
         (lambda: weighted({"colour": 1.0}), "colour"),
         (lambda: weighted({"memory": math.nan}), "memory"),
         (lambda: Shape(0, 5), "0 hosts"),
+        (lambda: Shape(2, 5, seed=-3), "seed is -3"),
+        (lambda: Shape(2, 5, vcpu_ratio=math.nan), "vcpu_ratio is nan"),
+        (lambda: Shape(2, 5, groups=3), "3 groups"),
+        (lambda: Shape(2, 5, tagged=math.nan), "tagged is nan"),
         (lambda: Demand("g", math.nan, 1), "'g'"),
         (lambda: Demand("g", 1, 1, vcpus_min=4, vcpus_max=2), "'g'"),
         (lambda: Bands(0.5, 0.4, 0.9), "order"),
@@ -148,14 +153,21 @@ def test_a_malformed_load_file(text: str, where: str) -> None:
     assert caught.value.message.startswith(where)
 
 
+@pytest.mark.parametrize(("groups", "tagged"), [(1, 0.0), (2, 0.4)])
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_generated_clusters_survive_writing_and_reading(pattern: str) -> None:
-    cluster = generate(Shape(6, 40, 3, pattern))  # type: ignore[arg-type]
+def test_generated_clusters_survive_writing_and_reading(pattern: Pattern, groups: int, tagged: float) -> None:
+    shape = Shape(6, 40, 3, pattern, groups=groups, tagged=tagged)
+    cluster = generate(shape)
     loads = parse_loads(format_loads(cluster))
     again = parse_cluster(format_cluster(cluster), loads=loads)
     assert again == cluster
-    assert generate(Shape(6, 40, 3, pattern)) == cluster  # type: ignore[arg-type]
-    assert generate(Shape(6, 40, 4, pattern)) != cluster  # type: ignore[arg-type]
+    assert generate(shape) == cluster
+    assert generate(replace(shape, seed=4)) != cluster
+    assert len({h.group for h in cluster.hosts}) == groups
+    assert bool(tagged) == any(g.anti_affinity for g in cluster.guests)
+    places = [(tag, g.host) for g in cluster.guests for tag in g.anti_affinity]
+    assert len(set(places)) == len(places)
+    assert all(cluster.host_by_name[g.host or ""].networks == g.networks for g in cluster.guests)
 
 
 def test_details_of_the_text_format() -> None:
