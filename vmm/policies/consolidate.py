@@ -7,33 +7,27 @@ outside, until one can be packed and reached by moves that are legal one after a
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from vmm.policies._descent import Move
 from vmm.policies._exchange import Exchange
-from vmm.policies._keep import fewest, host_sets
+from vmm.policies._fewest import best, task_of
 from vmm.policies._order import moves_between, ordered
-from vmm.policies._packing import packed
-from vmm.policies._problem import Bools, Floats, Ints, Problem, compile_problem
+from vmm.policies._problem import Bools, Problem, compile_problem
 from vmm.policies._state import State
 from vmm.policies._write import migrations
 from vmm.policies.balance import anneal
-from vmm.policies.constraints import SLACK
 from vmm.policies.errors import BadRequest
 from vmm.policies.groups import joined, split
 from vmm.policies.model import Cluster, HostState
 from vmm.policies.objective import GANETI, Objective
 from vmm.policies.plan import Action, Kind, Limits, Plan
 
-_REPAIR_WORK = 1_000_000
-"""Exchanges that repair looks at for each set of hosts that best fit cannot fill."""
 _POLISH_STEPS = 120
 _MIGRATION_PRICE = 1.0
 """Score that a migration has to gain while the hosts that stay on are balanced: more than it ever can."""
-_REPAIR_SETS, _REPAIR_STEPS = 4, 300
 
 
 def consolidate(
@@ -65,7 +59,7 @@ def _consolidate(
     names = [h.name for h in cluster.hosts]
     on = np.array([h.state is not HostState.OFFLINE for h in cluster.hosts], dtype=np.bool_)
     stay = np.array([name in copies for name in names], dtype=np.bool_)
-    keep, moves = _best(_task(problem, on, stay, seed), spare)
+    keep, moves = best(task_of(problem, on, stay, seed), spare)
     if moves:
         moves = _polished(cluster, problem, on & ~keep, moves, seed)
     left = tuple(name for name, k in zip(names, keep.tolist(), strict=True) if k)
@@ -98,87 +92,6 @@ def _polished(cluster: Cluster, problem: Problem, off: Bools, moves: list[Move],
     anneal(exchange, _POLISH_STEPS, None)
     better = ordered(problem, moves_between(problem, exchange.counts, moves))
     return better if better is not None and len(better) <= len(moves) else moves
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Task:
-    """What a choice of hosts has to cover. R resources with limits, N hosts."""
-
-    problem: Problem
-    on: Bools
-    must: Bools  # hosts that cannot be emptied
-    guests: Ints  # movable guests per host
-    capacity: Floats  # R x N, for movable guests; 0 where none may go
-    needed: Floats  # R
-    seed: int
-
-
-def _task(p: Problem, on: Bools, stay: Bools, seed: int) -> _Task:
-    capacity = np.maximum(p.room + p.need @ p.counts, 0.0)
-    takes = p.reach.any(axis=0) & on
-    must = on & (stay | (p.fixed_counts > 0))
-    for kind in np.flatnonzero(p.reach.sum(axis=1) <= 1).tolist():
-        here = p.counts[kind] > 0
-        if not (p.reach[kind] & ~here).any():
-            must |= on & here
-    needed = p.need @ p.counts.sum(axis=1)
-    capacity = _whole_units(np.where(takes, capacity, 0.0), p.need)
-    return _Task(p, on, must, p.counts.sum(axis=0), capacity, needed, seed)
-
-
-def _whole_units(capacity: Floats, need: Floats) -> Floats:
-    """Capacities cut to what can be used at all: whole multiples of the needs' greatest common divisor."""
-    out = capacity.copy()
-    for r, row in enumerate(need):
-        if row.size and row.any() and np.equal(row, np.floor(row)).all():
-            unit = math.gcd(*row.astype(np.int64).tolist())
-            out[r] = np.floor((capacity[r] + SLACK) / unit) * unit
-    return out
-
-
-def _best(task: _Task, spare: int) -> tuple[Bools, list[Move]]:
-    """Hosts to keep and legal moves that empty the others."""
-    on = task.on
-    lower = max(fewest(task.capacity, task.needed, task.must), int(task.must.sum()), 1)
-    for size in range(lower, int(on.sum())):
-        found = _of_size(task, size)
-        if found is not None and spare:
-            found = _of_size(task, size + spare) if size + spare < int(on.sum()) else None
-            return found or (on, [])
-        if found is not None:
-            return found
-    return on, []
-
-
-def _of_size(task: _Task, size: int) -> tuple[Bools, list[Move]] | None:
-    """The best packing found on so many hosts: best fit on many sets of hosts, repair on the first few."""
-    p = task.problem
-    best: tuple[Bools, list[Move]] | None = None
-    failed: list[tuple[int, Bools]] = []
-    for outside, keep in host_sets(task.capacity, task.needed, task.guests, task.must, size):
-        if best is not None and outside >= len(best[1]):
-            break
-        counts = packed(p, keep, 0, task.seed)
-        best = _shorter(best, p, keep, counts)
-        if counts is None:
-            failed.append((outside, keep))
-    places = max(int((p.counts > 0).sum()), 1)
-    steps = min(max(_REPAIR_WORK // (places * max(places // max(p.hosts, 1), 1)), 50), _REPAIR_STEPS)
-    for outside, keep in failed[:_REPAIR_SETS]:
-        if best is None or outside < len(best[1]):
-            best = _shorter(best, p, keep, packed(p, keep, steps, task.seed))
-    return best
-
-
-def _shorter(
-    best: tuple[Bools, list[Move]] | None, p: Problem, keep: Bools, counts: Ints | None
-) -> tuple[Bools, list[Move]] | None:
-    if counts is None:
-        return best
-    moves = ordered(p, moves_between(p, counts))
-    if moves is None or (best is not None and len(best[1]) <= len(moves)):
-        return best
-    return keep, moves
 
 
 def _why_none(cluster: Cluster, problem: Problem, on: Bools) -> str:
