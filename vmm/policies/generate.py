@@ -93,6 +93,8 @@ def generate(shape: Shape) -> Cluster:
         for tag in guest.anti_affinity:
             free_here[closed.setdefault(tag, np.zeros(len(hosts), dtype=np.bool_))] = _CLOSED
         host = _pick(guest, odds, free_here, cpus, rng)
+        if host is None and shape.groups > 1:  # small groups may be of small hosts
+            host = _pick(guest, odds, np.where(free_here == _CLOSED, _CLOSED, free), cpus, rng)
         if host is None:
             raise BadRequest(
                 f"guest {guest.name} ({guest.memory_mib:g} MiB) fits on no generated host",
@@ -139,8 +141,10 @@ def _network(number: int, shape: Shape) -> frozenset[str]:
 
 
 def _hosts(shape: Shape, guests: list[Guest], rng: np.random.Generator) -> list[Host]:
-    memory = sum(g.memory_mib for g in guests) / shape.hosts / _FILL[shape.pattern] / 1024
-    vcpus = sum(g.vcpus for g in guests) / shape.hosts / shape.vcpu_ratio / 0.5
+    sizes = [
+        _mean_size([g for g in guests if g.networks == _network(i, shape)], shape)
+        for i in range(shape.groups)
+    ]
     largest_gib = max((g.memory_mib for g in guests), default=0) / 1024
     most_vcpus = max((g.vcpus for g in guests), default=0)
     steps = _STEPS.get(shape.pattern, _FEW_STEPS)
@@ -148,6 +152,7 @@ def _hosts(shape: Shape, guests: list[Guest], rng: np.random.Generator) -> list[
     out = []
     for i in range(shape.hosts):
         size = steps[int(rng.integers(len(steps)))]
+        memory, vcpus = sizes[i % shape.groups]
         gib = max(32, math.ceil(memory * size), math.ceil(largest_gib * 1.2) + 2)
         if lopsided:
             gib, size = max(8, math.ceil(memory * size)), steps[int(rng.integers(len(steps)))]
@@ -165,6 +170,13 @@ def _hosts(shape: Shape, guests: list[Guest], rng: np.random.Generator) -> list[
             )
         )
     return out
+
+
+def _mean_size(guests: list[Guest], shape: Shape) -> tuple[float, float]:
+    """Memory in GiB and CPUs of a host of the usual size, for the guests of one group."""
+    hosts = shape.hosts / shape.groups
+    memory = sum(g.memory_mib for g in guests) / hosts / _FILL[shape.pattern] / 1024
+    return memory, sum(g.vcpus for g in guests) / hosts / shape.vcpu_ratio / 0.5
 
 
 def _odds(shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:

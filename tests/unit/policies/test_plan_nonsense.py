@@ -156,7 +156,7 @@ def test_a_malformed_load_file(text: str, where: str) -> None:
 @pytest.mark.parametrize(("groups", "tagged"), [(1, 0.0), (2, 0.4)])
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_generated_clusters_survive_writing_and_reading(pattern: Pattern, groups: int, tagged: float) -> None:
-    shape = Shape(6, 40, 3, pattern, groups=groups, tagged=tagged)
+    shape = Shape(12, 40, 3, pattern, groups=groups, tagged=tagged)
     cluster = generate(shape)
     loads = parse_loads(format_loads(cluster))
     again = parse_cluster(format_cluster(cluster), loads=loads)
