@@ -213,7 +213,7 @@ def test_a_guest_learns_who_it_is_from_the_kernel_command_line(site: Site) -> No
     guest = site._started(site.folder / "g1.log", *start, "--state", str(site.folder / "state"))
     hello = site.next(Hello)
     assert (hello.name, hello.role, hello.token, hello.facts["share"]) == ("g1", "domU", "t0", "groupA")
-    assert set(site.next(Report).values) == {"uptime", "load", "ram_free"}
+    assert set(site.next(Report).values) == {"cpu_used", "load", "ram_free", "uptime"}
     assert guest.end() == 0
     site._started(site.folder / "g1.log", *start, "--state", str(site.folder / "state"))
     assert site.next(Hello).public_key == hello.public_key
