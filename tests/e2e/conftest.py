@@ -83,13 +83,8 @@ def images(cache: Path) -> ImageSet:
 @pytest.fixture(scope="session")
 def session_bed(images: ImageSet, cache: Path) -> Iterator[Testbed]:
     """The testbed with host `a`, up for the whole session. Tests take `bed`, which starts clean."""
-    bed = Testbed(images, cache)
-    try:
-        bed.up()
+    with Testbed(images, cache).running() as bed:
         yield bed
-    finally:
-        bed.down()
-    assert bed.leftovers() == []
 
 
 @pytest.fixture

@@ -18,13 +18,8 @@ MakeSite = Callable[..., Site]
 @pytest.fixture(scope="module")
 def session_bed(images: ImageSet, cache: Path) -> Iterator[Testbed]:
     """In this file: a testbed of two hosts."""
-    bed = Testbed(images, cache, hosts=("a", "b"), label="two")
-    try:
-        bed.up()
+    with Testbed(images, cache, hosts=("a", "b"), label="two").running() as bed:
         yield bed
-    finally:
-        bed.down()
-    assert bed.leftovers() == []
 
 
 def where(bed: Testbed) -> dict[str, list[str]]:

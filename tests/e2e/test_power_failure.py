@@ -18,13 +18,8 @@ MakeSite = Callable[..., Site]
 @pytest.fixture(scope="module")
 def session_bed(images: ImageSet, cache: Path) -> Iterator[Testbed]:
     """In this file: a testbed of two hosts."""
-    bed = Testbed(images, cache, hosts=("a", "b"), label="dead")
-    try:
-        bed.up()
+    with Testbed(images, cache, hosts=("a", "b"), label="dead").running() as bed:
         yield bed
-    finally:
-        bed.down()
-    assert bed.leftovers() == []
 
 
 def refused(site: Site, *words: str) -> str:

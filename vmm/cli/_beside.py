@@ -1,27 +1,28 @@
-"""Options of commands that work beside a Manager: which configuration, which journal, which moment of it."""
+"""Options that commands share: which configuration, which journal, which moment of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from vmm.config import load_settings
 
+
+def config_as(name: str, says: str = "Folder of the configuration.") -> Callable[[Any], Any]:
+    """The option -c, handed over as the argument `name`."""
+    kind = click.Path(path_type=Path)
+    return click.option("-c", "--config", name, default="etc", show_default=True, type=kind, help=says)
+
+
+config = config_as("etc")
 journal = click.option(
     "--journal",
     "folder",
     type=click.Path(path_type=Path),
     help="Folder of the Manager's journal (default: [manager] journal of the settings).",
-)
-config = click.option(
-    "-c",
-    "--config",
-    "etc",
-    default="etc",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the configuration.",
 )
 at = click.option("--at", type=int, help="As it was after this journal position (default: now).")
 

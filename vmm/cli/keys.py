@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from vmm.cli import _beside as beside
 from vmm.config import load_settings
 from vmm.messages.keys import init_keys
 
@@ -16,15 +17,7 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option(
-    "-c",
-    "--config",
-    "folder",
-    default="etc",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the configuration.",
-)
+@beside.config_as("folder")
 @click.option(
     "--client", "clients", multiple=True, metavar="NAME", help="Also a pair for this client; repeatable."
 )

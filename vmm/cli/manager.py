@@ -6,19 +6,12 @@ from pathlib import Path
 
 import click
 
+from vmm.cli import _beside as beside
 from vmm.cli.exits import LOG_LEVELS, set_up_logging, stop_on_signals
 
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    "folder",
-    default="etc",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the configuration.",
-)
+@beside.config_as("folder")
 @click.option(
     "--journal", type=click.Path(path_type=Path), help="Folder of the journal, instead of [manager] journal."
 )

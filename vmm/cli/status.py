@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
+from vmm.cli import _beside as beside
 from vmm.config import load_settings
 from vmm.durations import show_duration
 from vmm.manager.picture import Picture, picture_of
@@ -23,15 +24,7 @@ _STILL_S = 30.0
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "-c",
-    "--config",
-    "etc",
-    default="etc",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the configuration, which says where the journal is if FOLDER does not.",
-)
+@beside.config_as("etc", "Folder of the configuration, which says where the journal is if FOLDER does not.")
 @click.option("--at", type=int, help="As it was after this journal position (default: now).")
 @click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def status(folder: Path | None, etc: Path, at: int | None, form: str) -> None:

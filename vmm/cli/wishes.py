@@ -8,17 +8,10 @@ from typing import Any
 
 import click
 
+from vmm.cli import _beside as beside
 from vmm.config import load_settings
 
-_config = click.option(
-    "-c",
-    "--config",
-    "folder",
-    default="etc",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the configuration.",
-)
+_config = beside.config_as("folder")
 _reason = click.option("--reason", default="", help="Why; it stands in the reason trail.")
 
 

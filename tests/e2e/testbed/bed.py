@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from .controller import Controller
@@ -116,6 +117,16 @@ class Testbed:
         for host in self.hosts.values():
             host.forget_guests()
             host.power_on()
+
+    @contextmanager
+    def running(self) -> Iterator[Testbed]:
+        """Up as long as the block runs; nothing may be left behind it."""
+        try:
+            self.up()
+            yield self
+        finally:
+            self.down()
+        assert self.leftovers() == []
 
     def leftovers(self) -> list[str]:
         """What is still there of this testbed: namespaces, processes, mounts, files. Empty after `down`."""
