@@ -20,16 +20,16 @@ from vmm import journal
 from vmm.api.bulk.run import BulkRun
 from vmm.decide.catalogue import CATALOGUE
 from vmm.decide.core import Core
-from vmm.decide.events import Answered, Entry, Reported, Ticked
+from vmm.decide.events import Entry, Reported
 from vmm.decide.facts import STRUCTURAL
 from vmm.decide.firing import firing_key
-from vmm.decide.outputs import Note, Output, Send
+from vmm.decide.outputs import Note, Output
 from vmm.decide.rulebook import Rules, compile_rules
 from vmm.errors import Refused
 from vmm.manager.recovery import entries
 from vmm.messages.structs import Report
-from vmm.rules import Engine, Firing, RuleBook
-from vmm.rules.gates import FIRING
+from vmm.rules import Engine, Firing
+from vmm.rules.gates import IDLE, LATCHED
 
 FLAP_WINDOW_S = 600.0
 
@@ -121,7 +121,11 @@ def backtest(
 
 
 class Trial:
-    """The recorded rules at work in `core`, and the changed ones beside them from `since_s` on."""
+    """The recorded rules at work in `core`, and the changed ones beside them from `since_s` on.
+
+    A changed file's rules that are as the recorded ones begin with what those remember, and what people
+    paused is paused: so unchanged rules do what was done.
+    """
 
     def __init__(self, core: Core, triggers: str, file: str, since_s: float | None = None) -> None:
         self.core = core
@@ -131,7 +135,7 @@ class Trial:
         self._file = file
         self._since_s = float("-inf") if since_s is None else since_s
         self._running: set[tuple[str, str]] = set()
-        self._stale = False
+        self._moved = -1
         self._rules = core.rules
         self._needed = _needed(core.rules, triggers)
         self._recorded, self._would = _Firings(), _Firings()
@@ -148,26 +152,22 @@ class Trial:
     def feed(self, entry: Entry) -> list[Output]:
         core, result = self.core, self.result
         if not self.shadows and entry.time_s >= self._since_s and core.rules.properties:
-            self.shadows = [
-                Engine(book, core.state.world) for book in _books(core, self._triggers, self._file)
-            ]
+            self.shadows = _shadows(core, self._triggers, self._file)
             result.first_s = core.state.now_s
             core.onlooker = self._look
-        self._stale = self._stale or isinstance(entry.event, Answered | Ticked)
         outputs = core.feed(_lighter(entry, self.needed()))
         if self.shadows:
             result.events += 1
             result.last_s = core.state.now_s
             for output in outputs:
                 self._record(output)
-            self._stale = self._stale or any(isinstance(output, Send) for output in outputs)
+            self._follow_commands()
         return outputs
 
-    def passed(self, count: int, beats: bool) -> None:
+    def passed(self, count: int) -> None:
         if self.shadows:
             self.result.events += count
             self.result.last_s = self.core.state.now_s
-            self._stale = self._stale or beats
 
     def begins_at(self, times_s: NDArray[np.float64], first: int) -> int:
         if self.shadows:
@@ -178,22 +178,38 @@ class Trial:
     def _look(self) -> None:
         """The changed rules see what the recorded ones are about to see."""
         core, result, shadows = self.core, self.result, self.shadows
-        if self._stale:
-            self._running, self._stale = _follow_commands(core, shadows, self._running), False
+        self._follow_commands()
+        _follow_pauses(core.engine.paused, shadows)
         firings = shadows[0].step()
         for change in shadows[0].transitions():
-            self._would.change(firing_key(change.rule, change.subject), change.old)
+            self._would.change(firing_key(change.rule, change.subject), change.new)
         for firing in firings:
             result.would.append(self._would.fire(_fired(firing, core)))
         for relaxed in shadows[1:]:
             result.unlimited.update(firing.rule for firing in relaxed.step())
             relaxed.transitions()
 
+    def _follow_commands(self) -> None:
+        """The changed rules' `mode` waits for the commands of the recorded ones."""
+        state = self.core.state
+        if state.moved == self._moved:
+            return
+        self._moved = state.moved
+        counts = Counter(
+            (record.rule, record.subject)
+            for record in state.commands.values()
+            if record.rule and record.state in ("issued", "sent")
+        )
+        for rule, subject in sorted(self._running | set(counts)):
+            for engine in self.shadows:
+                engine.set_running(rule, subject or None, counts[rule, subject])
+        self._running = set(counts)
+
     def _record(self, output: Output) -> None:
         if not isinstance(output, Note) or output.kind != "rule":
             return
         if output.level == "debug" and " -> " in output.text:
-            self._recorded.change(output.subject, output.text.partition(" -> ")[0])
+            self._recorded.change(output.subject, output.text.partition(" -> ")[2])
         elif output.text.startswith("fires: "):
             rule = output.subject.partition(" on ")[0]
             fired = Fired(rule, output.subject, output.time_s, output.position, [output.text[7:]])
@@ -207,16 +223,16 @@ class _Firings:
         self._last: dict[str, float] = {}
         self._cleared: set[str] = set()
 
-    def change(self, at: str, old: str) -> None:
-        """The instance has left the state `old`."""
-        if old == FIRING:
+    def change(self, at: str, new: str) -> None:
+        """The instance is in the state `new`, or its subject has gone. Not known is not false."""
+        if new in (IDLE, LATCHED, "gone"):
             self._cleared.add(at)
 
     def fire(self, fired: Fired) -> Fired:
         since_s = None
-        if fired.at in self._cleared:
-            self._cleared.discard(fired.at)
-            since_s = fired.time_s - self._last.get(fired.at, float("-inf"))
+        if fired.at in self._cleared and fired.at in self._last:
+            since_s = fired.time_s - self._last[fired.at]
+        self._cleared.discard(fired.at)
         self._last[fired.at] = fired.time_s
         return msgspec.structs.replace(fired, cleared_after_s=since_s)
 
@@ -239,17 +255,16 @@ def _lighter(entry: Entry, needed: frozenset[str]) -> Entry:
     return Entry(entry.position, entry.time_s, Reported(event.client, report))
 
 
-def _follow_commands(core: Core, shadows: list[Engine], before: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Tell the changed rules which of the recorded rules' commands are under way: their `mode` waits too."""
-    counts = Counter(
-        (record.rule, record.subject)
-        for record in core.state.commands.values()
-        if record.rule and record.state in ("issued", "sent")
-    )
-    for rule, subject in before | set(counts):
-        for engine in shadows:
-            engine.set_running(rule, subject or None, counts[rule, subject])
-    return set(counts)
+def _follow_pauses(paused: dict[str, str], shadows: list[Engine]) -> None:
+    for engine in shadows:
+        before = engine.paused
+        if before == paused:
+            continue
+        for rule in before.keys() - paused.keys():
+            engine.resume(rule or None)
+        for rule, reason in paused.items():
+            if not rule or rule in engine.book.rules:
+                engine.pause(rule or None, reason)
 
 
 def _begin(folder: Path, since_s: float | None) -> tuple[Core, int | None]:
@@ -262,14 +277,17 @@ def _begin(folder: Path, since_s: float | None) -> tuple[Core, int | None]:
     return Core(), None
 
 
-def _books(core: Core, triggers: str, file: str) -> list[RuleBook]:
-    """The changed rules, and, where they have limits, the same without them."""
+def _shadows(core: Core, triggers: str, file: str) -> list[Engine]:
+    """The changed rules at work, and, where they have limits, the same without them."""
     files = {**core.rules.files, "triggers.ini": triggers, CATALOGUE: core.rules.files.get(CATALOGUE, "")}
     book = dataclasses.replace(compile_rules(files).book, file=file)
+    memory = core.engine.dump_state()
+    strict = Engine(book, core.state.world, memory)
     if not any(rule.limit or rule.cooldown_s for rule in book.rules.values()):
-        return [book]
+        return [strict]
     free = {name: dataclasses.replace(rule, limit=None, cooldown_s=0.0) for name, rule in book.rules.items()}
-    return [book, dataclasses.replace(book, rules=free)]
+    relaxed = Engine(dataclasses.replace(book, rules=free), core.state.world, memory)
+    return [strict, relaxed]
 
 
 def _fired(firing: Firing, core: Core) -> Fired:

@@ -43,6 +43,7 @@ def issue(
         subject=subject,
     )
     state.commands[record.id] = record
+    state.moved += 1
     state.count("commands issued")
     _send(state, record)
     return record
@@ -66,6 +67,7 @@ def answered(state: State, client: str, result: Result) -> CommandRecord | None:
     record.value = result.value if isinstance(result.value, str) else ""
     record.answer = result.value if isinstance(result.value, dict) else {}
     _move(record, "done" if result.status == "done" else "failed")
+    state.moved += 1
     if record.state == "failed":
         text = f"{record.name} failed: [{result.code}] {result.message}"
         state.note("command", record.id, text, level="warning", trail=record.trail)
@@ -87,6 +89,7 @@ def due(state: State) -> list[CommandRecord]:
             record.status, record.code = "failed", "no-answer"
             record.message = f"{record.to} did not answer {record.name} in time"
             _move(record, "failed")
+            state.moved += 1
             state.note("command", record.id, record.message, level="warning", trail=record.trail)
             expired.append(record)
         elif state.now_s >= record.next_send_s:
@@ -121,6 +124,9 @@ def withdraw(state: State, record: CommandRecord, why: str = "its rule fired ane
     if record.state in ("issued", "sent"):
         record.status, record.code, record.message = "failed", "withdrawn", why
         _move(record, "failed")
+        state.moved += 1
+        if record.rule:
+            state.freed.append((record.rule, record.subject))
         state.note("command", record.id, f"{record.name} is withdrawn: {why}")
 
 

@@ -18,6 +18,9 @@ from vmm.messages.structs import Report, Value
 STRUCTURAL = ("host_facts", "guests", "batch_jobs", "batch_nodes")
 """Collectors whose values make the picture of the cluster."""
 
+LISTED = ("booting", "ready", "draining")
+"""States in which a guest must be in its host's report."""
+
 NOTHING, SAME, CHANGED = 0, 1, 2
 """What a report means for that picture: nothing, seen again as it was, something may be different."""
 
@@ -152,35 +155,57 @@ def _take_structural(state: State, rules: Rules, client: Client, command: str, v
     return NOTHING
 
 
+def read_host(row: dict[str, Any]) -> tuple[int, int, int, str, int]:
+    """(memory, reserved, CPUs, hypervisor, room for images) of a host_facts report; memory in MiB.
+
+    Raises what malformed rows raise: KeyError, TypeError, ValueError, AttributeError.
+    """
+    return (
+        int(row["memory_mib"]), int(row["reserved_mib"]), int(row["cpus"]), str(row.get("hypervisor", "")),
+        int(row.get("image_free_mib", 0)),
+    )  # fmt: skip
+
+
+def read_guests(rows: list[Any]) -> dict[str, tuple[int, int, str]]:
+    """Name -> (MiB, vCPUs, state) of a guests report; raises as `read_host`."""
+    return {str(r["name"]): (int(r["memory_mib"]), int(r["vcpus"]), str(r["state"])) for r in rows}
+
+
+def offer_of(host: Host) -> tuple[int, int, int, str, int]:
+    """What `read_host` gives, as it is known."""
+    return host.memory_mib, host.reserved_mib, host.cpus, host.hypervisor, host.image_free_mib
+
+
 def _take_host(state: State, name: str, row: dict[str, Any], limit_s: float) -> int:
+    offer = read_host(row)
     new = name not in state.hosts or name not in state.world.hosts
     host = state.hosts.setdefault(name, Host(name))
-    before = host.memory_mib, host.reserved_mib, host.cpus, host.hypervisor, host.image_free_mib
-    host.memory_mib, host.reserved_mib = int(row["memory_mib"]), int(row["reserved_mib"])
-    host.cpus, host.hypervisor = int(row["cpus"]), str(row.get("hypervisor", ""))
-    host.image_free_mib = int(row.get("image_free_mib", 0))
-    after = host.memory_mib, host.reserved_mib, host.cpus, host.hypervisor, host.image_free_mib
-    new |= host.seen_s < 0 or state.now_s - host.seen_s > limit_s
+    new |= host.seen_s < 0 or state.now_s - host.seen_s > limit_s or offer_of(host) != offer
+    host.memory_mib, host.reserved_mib, host.cpus, host.hypervisor, host.image_free_mib = offer
     host.seen_s = state.now_s
     state.world.hosts.add(name)
-    return CHANGED if new or before != after else SAME
+    return CHANGED if new else SAME
 
 
 def _take_guests(state: State, name: str, rows: list[Any]) -> int:
-    seen = {str(r["name"]): (int(r["memory_mib"]), int(r["vcpus"]), str(r["state"])) for r in rows}
+    seen = read_guests(rows)
     changed = name not in state.hosts or name not in state.world.hosts
     host = state.hosts.setdefault(name, Host(name))
     changed |= host.guests != seen or host.guests_seen_s < 0
     host.guests, host.guests_seen_s = seen, state.now_s
     state.world.hosts.add(name)
     for guest in state.guests.values():
-        if guest.host == name and guest.state in ("booting", "ready", "draining"):
-            here = seen.get(guest.name)
-            running = here is not None and here[2] in ("running", "paused", "shutting-down")
-            before, guest.missing = guest.missing, 0 if running else guest.missing + 1
+        if guest.host == name and guest.state in LISTED:
+            before, guest.missing = guest.missing, 0 if runs_in(seen, guest) else guest.missing + 1
             changed |= guest.missing != before
         changed |= guest.state == "migrating"  # when it was seen counts
     return CHANGED if changed else SAME
+
+
+def runs_in(seen: dict[str, tuple[int, int, str]], guest: Guest) -> bool:
+    """Whether a guests report has it running."""
+    here = seen.get(guest.name)
+    return here is not None and here[2] in ("running", "paused", "shutting-down")
 
 
 def _take_jobs(state: State, rows: list[Any], limit_s: float) -> int:

@@ -19,6 +19,9 @@ MAX_ROUNDS = 20
 def run_rules(state: State, rules: Rules, engine: Engine, onlooker: Callable[[], None] | None = None) -> None:
     """`onlooker` is called whenever the rules are about to look, before what they do changes the world."""
     for _ in range(MAX_ROUNDS):
+        while state.freed:
+            rule, subject = state.freed.pop()
+            engine.set_running(rule, subject or None, commands.under_way(state, rule, subject))
         if onlooker is not None:
             onlooker()
         firings = engine.step()
@@ -75,6 +78,7 @@ def _own_commands(state: State, engine: Engine, firing: Firing, first_new: int) 
         if int(record.id.rpartition("-")[2]) <= first_new:
             break
         record.rule, record.subject = firing.rule, subject
+        state.moved += 1
         last.commands.insert(0, record.id)
     if last.commands:
         engine.set_running(firing.rule, firing.subject, commands.under_way(state, firing.rule, subject))

@@ -82,6 +82,10 @@ class State:
     bus_lost: str = "no Manager has connected yet"
     """Why the Manager has no connection, so that nothing is decided; empty while it has one."""
     outputs: list[Output] = field(default_factory=list)
+    moved: int = 0
+    """Grows whenever a command is put under way, or ends. Not kept."""
+    freed: list[tuple[str, str]] = field(default_factory=list)
+    """Rules and subjects whose commands were withdrawn in this step: rules.Engine is told before it looks."""
     rest_until_s: float = -inf
     """Guests and facts were found at rest: before this time beats find nothing to do about them (quiet.py).
     Not kept: after a restart it is found out anew."""

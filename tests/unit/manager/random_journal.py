@@ -6,11 +6,15 @@ import random
 from pathlib import Path
 from typing import Any
 
+from random_cluster import RandomCluster
+
 from vmm.decide.catalogue import CATALOGUE, encode_catalogue
+from vmm.decide.core import Core
 from vmm.decide.events import (
     Answered,
     BusChanged,
     Commanded,
+    Entry,
     Event,
     Greeted,
     Reported,
@@ -21,6 +25,7 @@ from vmm.decide.events import (
     encode_event,
     tag_of,
 )
+from vmm.decide.outputs import Send
 from vmm.journal import Journal
 from vmm.messages.bus import shard_of
 from vmm.messages.structs import Beat, Command, Hello, Intent, Report, Result
@@ -50,9 +55,9 @@ PROPERTIES = "".join(
         ("f", ""),
         ("s", ""),
         ("t", ""),
-        ("host_facts", "roles = dom0"),
+        ("host_facts", "roles = dom0\nmax_age = 35"),
         ("host_guests", "roles = dom0"),
-        ("batch_jobs", "roles = batch"),
+        ("batch_jobs", "roles = batch\nmax_age = 45"),
         ("batch_nodes", "roles = batch"),
     ]
 )
@@ -61,10 +66,17 @@ PROFILES = """
 template = p.qcow2
 vcpus = 1
 memory = 1GiB
+min_memory = 512MiB
+max_memory = 2GiB
+max_vcpus = 2
 addresses = 10.0.0.100 - 10.0.0.149 / 24
 gateway = 10.0.0.1
 """
-SHARES = "[sh]\nprofile = p\nguaranteed = 1\n"
+SHARES = "[sh]\nprofile = p\nguaranteed = 1\n[other]\nprofile = p\nguaranteed = 1\nmax_guests = 2\n"
+SETTINGS = {
+    "resend_s": 5.0, "client_silent_s": 15.0, "boot_deadline_s": 25.0, "command_deadline_s": 12.0,
+    "drain_deadline_s": 30.0, "migration_deadline_s": 20.0, "promise_s": 15.0, "give_up_after": 3.0,
+}  # fmt: skip
 RULES = [
     "expr = { any(c.a > 0.97 for c in CLIENTS) }",
     "expr = { all(c.a > 0.02 for c in CLIENTS) }\non_unknown = false",
@@ -94,26 +106,41 @@ RULES = [
     "each = guest\nexpr = { guest.idle }\nfor = 20",
     "expr = { count(c.f for c in CLIENTS) > 4 }\nenabled = no",
     "each = client\nexpr = { not client.f and client.b < 0.1 }\nmax_running = 2\non_unknown = false",
+    "each = client\nexpr = { client.a > 0.6 }\nmode = queued\nfor = 2",
+    "each = client\nexpr = { client.b > 0.5 }\nmode = restart\ncooldown = 3",
+    "each = host\nexpr = { host.state == 'dead' or host.memory_free_mib < 3000 }\nfor = 6",
+    "expr = { count(h.state != 'up' for h in HOSTS) > 0 }\nfor = 12\nmode = queued",
+    "each = share\nexpr = { share.guests_ready < 1 and share.can_grow }\nticks = 5",
+    "each = share\nexpr = { share.jobs_waiting > 0 and share.room < 20 }\nfor = 5\nmode = queued",
+    "each = guest\nexpr = { guest.state == 'ready' and guest.jobs == 0 }\nfor = 10\nlimit = 2/60s",
+    "each = guest\nexpr = { guest.a > 0.7 }\nfor = 5",
+    "expr = { sum(g.memory_mib for g in GUESTS if g.state == 'ready') > 1500 }\nfor = 5\ncooldown = 20",
 ]
-COMMANDS = ["sender.notify('x')", "sender.send_get_property()", "sender.notify(f'{client.a}')"]
+COMMANDS = {
+    "": ["notify('x')", "send_get_property()", "run('h0', 'poke')"],
+    "client": ["notify(f'{client.a}')", "run(client, 'poke')", "run('c1', 'poke')", "notify(client.name)"],
+    "host": ["run(host.name, 'poke')", "drain_host(host)", "notify('x')"],
+    "share": ["create_guest(share)", "create_guest(share)", "make_room(share)"],
+    "guest": ["retire_guest(guest)", "migrate_guest(guest, 'h3')", "resize_guest(guest, memory_mib=2048)"],
+}
 
 
 def triggers(dice: random.Random, count: int) -> str:
     """A file of some of the rules."""
     out = []
     for n, rule in enumerate(dice.sample(RULES, count)):
-        each = rule.startswith("each = client")
-        cmd = dice.choice(COMMANDS if each else COMMANDS[:2])
-        if rule.startswith("each = share"):
-            cmd = "sender.create_guest(share)"
-        if rule.startswith("each = guest"):
-            cmd = "sender.retire_guest(guest)"
-        out.append(f"[r{n}]\n{_spelt_out(rule)}\ncmd = {{ {cmd} }}\n")
+        each = rule.partition("each = ")[2].partition("\n")[0] if rule.startswith("each") else ""
+        cmd = dice.choice(COMMANDS[each])
+        out.append(f"[r{n}]\n{_spelt_out(rule)}\ncmd = {{ sender.{cmd} }}\n")
     return "\n".join(out)
 
 
 def _spelt_out(rule: str) -> str:
-    return rule.replace("CLIENTS", "manager.clients.values()").replace("HOSTS", "manager.hosts.values()")
+    return (
+        rule.replace("CLIENTS", "manager.clients.values()")
+        .replace("HOSTS", "manager.hosts.values()")
+        .replace("GUESTS", "manager.guests.values()")
+    )
 
 
 def files(rules: str) -> dict[str, str]:
@@ -127,7 +154,10 @@ def files(rules: str) -> dict[str, str]:
 
 
 class Stream:
-    """Makes one journal. `calm` clusters have fewer surprises, so that there is much to take in at once."""
+    """Makes one journal. `calm` clusters have fewer surprises, so that there is much to take in at once.
+
+    A Manager's core reads along: what it sends is answered, as `cluster` does it.
+    """
 
     def __init__(self, seed: int, clients: int, calm: float) -> None:
         self.dice = random.Random(seed)
@@ -138,23 +168,32 @@ class Stream:
         self.seq = dict.fromkeys(self.names, 0)
         self.silent: set[str] = set()
         self.level: dict[tuple[str, str], float] = {}
+        self.mood: dict[str, tuple[bool, str, int]] = {}
         self.rows: list[tuple[float, str, bytes]] = []
+        self.core = Core()
+        self.cluster = RandomCluster(self.dice, (1 - calm) * 3)
+        self.turn = {name: self.dice.randrange(10) for name in self.names}
+        self.drift = self.dice.choice([0.002, 0.02, 0.12])
 
     def put(self, event: Event) -> None:
         self.rows.append((self.now_s, tag_of(event), encode_event(event)))
+        for output in self.core.feed(Entry(len(self.rows), self.now_s, event)):
+            if isinstance(output, Send):
+                self.cluster.take(output.command, self.now_s)
 
     def role(self, name: str) -> str:
         return "batch" if name == "batch" else "dom0" if name[0] == "h" else "domU"
 
     def hello(self, name: str) -> None:
-        self.put(Greeted(f"#{name}#d", Hello(name, self.role(name), self.session[name], b"k")))
+        token = self.cluster.tokens.get(name, "")
+        self.put(Greeted(f"#{name}#d", Hello(name, self.role(name), self.session[name], b"k", token)))
 
     def number(self, name: str, column: str) -> Any:
         dice = self.dice
         if dice.random() > self.calm:
             return dice.choice([None, float("nan"), float("inf"), 0.0, -0.0, 1, "odd", 1e300, -5, 1e-30])
         level = self.level.get((name, column), 0.5)
-        level = min(1.0, max(0.0, level + dice.gauss(0, 0.12)))
+        level = min(1.0, max(0.0, level + dice.gauss(0, self.drift)))
         self.level[name, column] = level
         return level if dice.random() < 0.9 else round(level, 1)
 
@@ -162,11 +201,12 @@ class Stream:
         dice, calm = self.dice, self.calm
         values: dict[str, Any] = {"a": self.number(name, "a"), "b": self.number(name, "b")}
         values["i"] = dice.randrange(100) if dice.random() < calm else dice.choice([2**60, -7, 300, 2.0])
-        values["f"] = dice.random() < 0.5
-        values["s"] = dice.choice("xyyyyyyy")
-        values["t"] = [{"name": "q", "n": dice.choice([1, 1, 1, 2, 5])}]
+        if dice.random() < 5 * self.drift:
+            self.mood[name] = dice.random() < 0.5, dice.choice("xyyy"), dice.choice([1, 1, 2, 5])
+        values["f"], values["s"], n = self.mood.get(name, (False, "y", 1))
+        values["t"] = [{"name": "q", "n": n}]
         if self.role(name) == "dom0":
-            memory = 9000 if dice.random() < calm else 4000
+            memory: Any = 9000 if dice.random() < calm else dice.choice([4000, 4000, "much"])
             values["host_facts"] = {"memory_mib": memory, "reserved_mib": 512, "cpus": 4}
             values["host_guests"] = self.guests(name)
         if self.role(name) == "batch":
@@ -174,16 +214,19 @@ class Stream:
                 {"id": str(k), "queue": "sh", "state": dice.choice(["pending", "running"]), "cpus": 1}
                 for k in range(dice.choice([0, 0, 0, 2]))
             ]
-            values["batch_nodes"] = [{"name": f"sh-{k}", "state": "idle", "jobs": 0} for k in range(3)]
+            values["batch_nodes"] = self.cluster.node_rows()
         for column in list(values):
             if dice.random() > calm:
                 del values[column]
         return values
 
     def guests(self, name: str) -> list[dict[str, Any]]:
+        rows = [{"name": f"g{name}", "memory_mib": 512, "vcpus": 1, "state": "running"}]
+        rows += self.cluster.rows(name)
         if self.dice.random() < self.calm:
-            return [{"name": f"g{name}", "memory_mib": 512, "vcpus": 1, "state": "running"}]
-        return [{"name": "sh-1", "memory_mib": 1024, "vcpus": 1, "state": "running"}]
+            return rows
+        strange = [{"name": "sh-1", "memory_mib": 1024, "vcpus": 1, "state": "running"}]
+        return self.dice.choice([strange, [], [{"name": "sh-1"}]])
 
     def report(self, name: str) -> None:
         self.seq[name] += 0 if self.dice.random() > self.calm else 1
@@ -194,48 +237,118 @@ class Stream:
         self.now_s += step_s
         self.put(Ticked(Beat(self.now_s, "m", "e")))
 
+    def act(self) -> None:
+        """The cluster does what it was told; its new guests introduce themselves."""
+        cluster = self.cluster
+        cluster.live()
+        for command, result in cluster.answers(self.now_s):
+            self.put(Commanded(command))
+            if command.to in self.names and command.to not in self.silent:
+                self.put(Answered(command.to, result))
+        for name in list(cluster.tokens):
+            if name in self.seq and cluster.tokens[name] == self.token.get(name):
+                continue
+            if self.dice.random() < 0.5:
+                self.token[name] = cluster.tokens[name]
+                if name not in self.seq:
+                    self.names.append(name)
+                    self.turn[name] = self.dice.randrange(10)
+                self.session[name] = self.session.get(name, 0) + 1
+                self.seq[name] = 0
+                self.hello(name)
+        while cluster.left:
+            self.leave(cluster.left.pop())
+
+    def leave(self, name: str) -> None:
+        self.put(Viewed(shard_of(name, 8), [], "disconnect", [f"#{name}#d"]))
+
     def surprise(self, rules: list[str]) -> None:
         dice = self.dice
         name = dice.choice(self.names)
-        match dice.randrange(11):
+        match dice.randrange(16):
             case 0:
                 self.session[name] += 1
                 self.seq[name] = 0
                 self.hello(name)
-            case 1:
+            case 1 | 2:
                 self.silent ^= {name}
-            case 2:
-                self.put(Viewed(shard_of(name, 8), [], "disconnect", [f"#{name}#d"]))
             case 3:
-                self.hello(name)
+                self.leave(name)
             case 4:
-                self.put(
-                    Wished(Intent(f"w{len(self.rows)}", "reload", {"files": files(dice.choice(rules))}, "x"))
-                )
-            case 5:
-                self.put(Started("e", files(rules[0]), {}, "1"))
+                self.hello(name)
+            case 5 if len(rules) > 1:
+                self.wish("reload", files=files(dice.choice(rules)))
             case 6:
-                self.put(BusChanged(dice.random() < 0.5, "t"))
+                observe = float(dice.random() < 0.3)
+                self.put(Started("e", files(rules[0]), {**SETTINGS, "observe": observe}, "1"))
             case 7:
-                self.beat(dice.choice([4.0, 8.0, 40.0]))
+                self.put(BusChanged(dice.random() < 0.5, "t"))
             case 8:
-                self.put(Wished(Intent(f"w{len(self.rows)}", dice.choice(["pause", "resume"]), {}, "x")))
+                self.beat(dice.choice([4.0, 8.0, 40.0]))
             case 9:
+                rule = dice.choice(["", "", "r0", "r1", "r7"])
+                self.wish(dice.choice(["pause", "resume"]), **({"rule": rule} if rule else {}))
+            case 10:
                 status = dice.choice(["done", "failed"])
                 self.put(Answered(name, Result(f"e-{dice.randrange(1, 9)}", status, None, "x", "said")))
-            case 10:
+            case 11:
                 self.put(Commanded(Command(f"e-{dice.randrange(1, 9)}", name, "create_guest", {}, 1.0)))
+            case _:
+                self.wish_for_hosts_or_guests()
+
+    def wish(self, what: str, **args: Any) -> None:
+        self.put(Wished(Intent(f"w{len(self.rows)}", what, args, "x")))
+
+    def wish_for_hosts_or_guests(self) -> None:
+        dice, state = self.dice, self.core.state
+        host = dice.choice([name for name in self.names if name[0] == "h"])
+        guest = dice.choice(sorted(state.guests) or ["sh-1"])
+        match dice.randrange(12):
+            case 0:  # its power fails, and somebody says so
+                here = [g for g in self.cluster.guests.get(host, {}) if g in self.seq]
+                self.silent |= {host, *here}
+                for name in (host, *here):
+                    self.leave(name)
+                self.wish("fence_host", host=host)
+            case 1:  # it comes back, with what was there or without
+                self.silent.discard(host)
+                if dice.random() < 0.5:
+                    self.cluster.guests.pop(host, None)
+                self.session[host] += 1
+                self.seq[host] = 0
+                self.hello(host)
+            case 2:
+                self.wish("unfence_host", host=host)
+            case 3:
+                self.wish(dice.choice(["drain_host", "hold_host"]), host=host)
+            case 4:
+                self.wish("end_maintenance", host=host)
+            case 5:
+                self.wish("migrate_guest", guest=guest, host=host)
+            case 6:
+                self.wish("resize_guest", guest=guest, memory_mib=dice.choice([512, 1536, 2048]))
+            case 7:
+                self.wish("restart_guest", guest=guest)
+            case 8:
+                self.wish(dice.choice(["retire_guest", "destroy_guest"]), guest=guest)
+            case 9:
+                self.wish("make_room", share="other")
+            case 10:
+                self.wish("retry_share", share="sh")
+            case 11:
+                self.wish("create_guest", share=dice.choice(["sh", "other"]))
 
     def make(self, seconds: int, rules: list[str], surprises: float) -> None:
         """Reports every 10 s from each client, beats every second, and surprises."""
-        self.put(Started("e", files(rules[0]), {"resend_s": 5.0, "client_silent_s": 15.0}, "1"))
+        self.token: dict[str, str] = {}
+        self.put(Started("e", files(rules[0]), SETTINGS, "1"))
         for name in self.names:
             self.hello(name)
-        turn = {name: self.dice.randrange(10) for name in self.names}
         for second in range(seconds):
             self.beat()
-            for name in self.names:
-                if second % 10 == turn[name] and name not in self.silent:
+            self.act()
+            for name in list(self.names):
+                if second % 10 == self.turn[name] and name not in self.silent:
                     self.report(name)
             while self.dice.random() < surprises:
                 self.surprise(rules)

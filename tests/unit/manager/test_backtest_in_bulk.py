@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_journal import Stream, triggers
 
-from vmm.api.backtest import Trial, _begin
+from vmm.api.backtest import Trial, _begin, backtest
 from vmm.api.bulk import run as bulk_run
 from vmm.manager.recovery import entries
 
@@ -66,3 +66,22 @@ def test_any_stream_gives_the_same_result(small_windows, seed, clients, calm, su
     with tempfile.TemporaryDirectory() as folder:
         slow, fast, _ = both(stream.write(Path(folder)), rules[2], since_s)
     assert_same(slow, fast)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    clients=st.integers(2, 16),
+    calm=st.sampled_from([0.9, 0.99, 1.0]),
+    surprises=st.sampled_from([0.01, 0.05, 0.3]),
+)
+def test_an_unchanged_file_would_have_done_what_was_done(seed, clients, calm, surprises) -> None:
+    dice = random.Random(seed)
+    stream = Stream(seed, clients, calm)
+    rules = triggers(dice, dice.randrange(1, 15))
+    stream.make(dice.choice([60, 200]), [rules], surprises)
+    with tempfile.TemporaryDirectory() as folder:
+        result = backtest(stream.write(Path(folder)), rules, "t.ini", dice.choice([None, 1030.0]))
+    fired, would = ([(f.at, f.position, f.time_s) for f in side] for side in (result.recorded, result.would))
+    assert sorted(would) == sorted(fired)
+    assert all((row.more, row.fewer, row.flaps) == (0, 0, row.flaps_recorded) for row in result.rows())

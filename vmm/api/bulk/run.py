@@ -7,6 +7,7 @@ vmm/rules/quiet.py for the rules), takes them in by columns, and hands all other
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 from vmm import journal
 from vmm.api.bulk.chunk import Chunk, stretches
+from vmm.api.bulk.lists import EVERY, Lists
 from vmm.api.bulk.people import People
 from vmm.api.bulk.reports import ReportDecoder
 from vmm.api.bulk.tokens import Tokens
-from vmm.api.bulk.window import Window
+from vmm.api.bulk.window import Window, structural_of
 from vmm.decide.core import Core
 from vmm.decide.events import Answered, Commanded, Entry, Reported, Ticked
 from vmm.decide.outputs import Note, Output
@@ -47,7 +49,7 @@ class Run(Protocol):
     def feed(self, entry: Entry) -> list[Output]:
         """One step."""
 
-    def passed(self, count: int, beats: bool) -> None:
+    def passed(self, count: int) -> None:
         """So many records were taken in that decide nothing."""
 
     def begins_at(self, times_s: NDArray[np.float64], first: int) -> int:
@@ -69,6 +71,7 @@ class BulkRun:
         self._decoder = ReportDecoder({})
         self._people: People | None = None
         self._tokens: Tokens | None = None
+        self._lists: Lists | None = None
         self._size = _LEAST * 4
 
     def play(self, folder: Path, first: int | None) -> None:
@@ -113,11 +116,14 @@ class BulkRun:
                     self._tokens.forget(table.kind, table.rows[event.client])
         elif not isinstance(event, Ticked | Answered | Commanded):
             self._tokens.forget_all()
-        if self._moving():
-            self._tokens.forget_all()
 
-    def _moving(self) -> bool:
-        return any(guest.state == "migrating" for guest in self.core.state.guests.values())
+    def _is_settled(self, before: frozenset[str]) -> bool:
+        """Whether no more hosts than `before` must be listened to even where they say the same again."""
+        assert self._lists is not None
+        if self.core.state.rest_until_s > -inf:
+            return True  # guests were not looked at
+        now = self._lists.unsettled()
+        return now == before or (now != EVERY and before != EVERY and now < before)
 
     # -- a window -----------------------------------------------------------------------------------
 
@@ -128,7 +134,9 @@ class BulkRun:
         assert following is not None
         assert self._people is not None
         assert self._tokens is not None
-        window = Window(self.core, chunk, first, end, self._people, self._tokens, self._names)
+        assert self._lists is not None
+        people, tokens, lists = self._people, self._tokens, self._lists
+        window = Window(self.core, chunk, first, end, people, tokens, self._names, lists)
         if not following.begin(window.flows, first, end, self._tokens.present):
             for at in range(first, min(end, first + _LEAST)):
                 self._feed(chunk, at)
@@ -137,8 +145,8 @@ class BulkRun:
         while at < end:
             stop = self._next_stop(window, following, at)
             if stop > at:
-                beats = window.take_in(at, stop, following)
-                self.run.passed(stop - at, beats)
+                window.take_in(at, stop, following)
+                self.run.passed(stop - at)
                 at = stop
             if at >= end:
                 break
@@ -178,7 +186,7 @@ class BulkRun:
             and not any(isinstance(o, Note) and o.kind in ("client", "manager") for o in outputs)
             and self._is_built()
             and not any(engine.restless for engine in self.run.engines)
-            and not self._moving()
+            and self._is_settled(window.unsettled)
         )
         if not calm:
             self._people = None
@@ -200,6 +208,7 @@ class BulkRun:
             self._names = sorted(types)
             self._decoder = ReportDecoder(types)
             self._tokens = Tokens(core.state.world, self._decoder.tokens)
+            self._lists = Lists(core, structural_of(core, self._names))
             self._people = None
             self._built = []
             chunk.said = None

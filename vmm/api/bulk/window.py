@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vmm.api.bulk.chunk import BEAT, OTHER, REPORT, Chunk
+from vmm.api.bulk.chunk import OTHER, REPORT, Chunk
+from vmm.api.bulk.lists import EVERY, Lists
 from vmm.api.bulk.people import People
 from vmm.api.bulk.tokens import Tokens
 from vmm.cluster.bulk import put, put_numbers
@@ -28,12 +29,18 @@ _EARLY_S = 1e-3
 _FEW = 256
 
 
+def structural_of(core: Core, names: Sequence[str]) -> list[tuple[str, str]]:
+    """The properties among these that make the picture of the cluster, with their collectors."""
+    properties = core.rules.properties
+    return [(name, properties[name].command) for name in names if properties[name].command in STRUCTURAL]
+
+
 class Window:
     """Records `first` to `end` - 1 of the chunk, looked at from the present state on."""
 
     def __init__(
         self, core: Core, chunk: Chunk, first: int, end: int, people: People, tokens: Tokens,
-        names: Sequence[str],
+        names: Sequence[str], lists: Lists,
     ) -> None:  # fmt: skip
         self.core = core
         self.chunk = chunk
@@ -42,6 +49,7 @@ class Window:
         self.people = people
         self.tokens = tokens
         self._names = names
+        self.unsettled = lists.unsettled()
         low, high = np.searchsorted(chunk.reports, (first, end)).tolist()
         reports = chunk.reports[low:high]
         said = chunk.said
@@ -63,11 +71,7 @@ class Window:
         self._records = {kind: flow.records.tolist() for kind, flow in self.flows.items()}
         self._beats: list[int] = chunk.beats[slice(*np.searchsorted(chunk.beats, (first, end)))].tolist()
         self._beat_clock: list[float] = chunk.clock_s[self._beats].tolist()
-        self._structural = [
-            (name, core.rules.properties[name].command)
-            for name in names
-            if core.rules.properties[name].command in STRUCTURAL
-        ]
+        self._structural = structural_of(core, names)
         self._looks: set[int] = set(self._beats)
         self.expiries: set[int] = set()
         """Stops at which readings grow too old."""
@@ -180,14 +184,15 @@ class Window:
         flow = self.flows.get("client")
         if flow is None:
             return
-        unsettled = any(g.missing or g.state == "migrating" for g in self.core.state.guests.values())
-        host_rows = {row for row, c in enumerate(self.people.by_row) if c is not None and c.role == "dom0"}
-        is_host = np.zeros(flow.base, np.bool_)
-        is_host[list(host_rows)] = True
+        settled = np.zeros(flow.base, np.bool_)
+        for row, client in enumerate(self.people.by_row):
+            settled[row] = client is not None and client.role == "dom0" and client.name not in self.unsettled
+        if self.unsettled == EVERY:
+            settled[:] = False
         for name, _ in self._structural:
             column = flow.column(name, self.tokens.present("client", name))
             said = column.touched
-            differs = said if unsettled else said & (column.changed | ~is_host[flow.row])
+            differs = said & (column.changed | ~settled[flow.row])
             stops[flow.records_of(differs) - self.first] = True
             self._looks |= set(flow.records_of(said).tolist())
 
@@ -210,8 +215,8 @@ class Window:
 
     # -- taking in ----------------------------------------------------------------------------------
 
-    def take_in(self, at: int, end: int, following: Following) -> bool:
-        """Records `at` to `end` - 1 decide nothing: bring the state behind them. True: there were beats."""
+    def take_in(self, at: int, end: int, following: Following) -> None:
+        """Records `at` to `end` - 1 decide nothing: bring the state behind them."""
         state, chunk = self.core.state, self.chunk
         spans = {}
         for kind, records in self._records.items():
@@ -230,7 +235,6 @@ class Window:
         state.position = chunk.first_position + end - 1
         state.now_s = float(chunk.clock_s[end - 1])
         state.world.now_s = max(state.world.now_s, state.now_s)
-        return bool((chunk.kinds[at:end] == BEAT).any())
 
     def _put(self, kind: str, span: slice) -> None:
         flow = self.flows[kind]
