@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vmm.api.answer import answer
 from vmm.cluster.model import CommandRecord, LastFiring
 from vmm.cluster.states import LEAVING
 from vmm.decide import placement
@@ -24,6 +25,17 @@ def explain_rule(core: Core, rule: str, subject: str | None) -> tuple[Explanatio
     if core.state.settings.observe:
         lines.insert(0, OBSERVING)
     return explanation, lines
+
+
+def explain_all(core: Core, rule: str) -> list[Explanation]:
+    """The rule's explanations, one for each of its subjects; one alone for a rule without `each`.
+
+    Raises RuleError when there is no such rule.
+    """
+    found = core.rules.book.rules.get(rule)
+    kind = None if found is None else found.each
+    subjects = [None] if kind is None else core.state.world.table(kind).names()
+    return [core.engine.explain(rule, subject) for subject in subjects]
 
 
 def _aftermath(core: Core, last: LastFiring) -> list[str]:
@@ -55,7 +67,8 @@ def _fate(record: CommandRecord | None) -> str:
 
 
 def why_share(core: Core, share: str) -> list[str]:
-    """Why a share has the guests it has: demand, guests, luck, room on each host, others' guests, rules.
+    """Why a share has the guests it has: the answer in a sentence, then demand, guests, luck, room on
+    each host, others' guests, rules.
 
     Raises Refused when there is no such share.
     """
@@ -65,7 +78,7 @@ def why_share(core: Core, share: str) -> list[str]:
         known = ", ".join(rules.entitlements.shares) or "none"
         raise Refused(f"there is no share {share!r} (known: {known}).")
     profile = rules.entitlements.profiles[entitled.profile]
-    lines = _demand(core, entitled.queue)
+    lines = [f"{share}: {answer(core, entitled)}", *_demand(core, entitled.queue)]
     mine = [g for g in state.guests.values() if g.spec.share == share]
     lines.append(
         f"guests: {len(mine)} (guaranteed {entitled.guaranteed}, at most {entitled.max_guests or 'any'})"

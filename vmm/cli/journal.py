@@ -10,27 +10,37 @@ from typing import IO, Any
 import click
 
 from vmm import journal as store
+from vmm.cli import _beside as beside
 from vmm.cli.journal_lines import Filter, as_json, as_text, filter_options, nothing_matched, stamp
 from vmm.decide.events import Entry, decode_event
 from vmm.manager.recovery import entries
 
-_folder = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+_folder = click.argument(
+    "folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
 _form = click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @click.group()
 def journal() -> None:
-    """Read and replay what the Manager recorded."""
+    """Read and replay what the Manager recorded.
+
+    FOLDER is the journal's; without it, that of the configuration.
+    """
 
 
 @journal.command()
 @_folder
+@beside.config
 @click.option("--from", "first", type=int, help="First position (default: the oldest kept).")
 @click.option("--to", "last", type=int, help="Last position.")
 @filter_options
 @_form
-def show(folder: Path, first: int | None, last: int | None, form: str, **asked: Any) -> None:
+def show(
+    folder: Path | None, etc: Path, first: int | None, last: int | None, form: str, **asked: Any
+) -> None:
     """Print the events of the journal in FOLDER, one a line."""
+    folder = beside.place_of(folder, etc)
     wanted = Filter(**asked)
     found = False
     for entry in entries(folder, first, last):
@@ -43,14 +53,15 @@ def show(folder: Path, first: int | None, last: int | None, form: str, **asked: 
 
 @journal.command()
 @_folder
+@beside.config
 @filter_options
 @_form
-def follow(folder: Path, form: str, **asked: Any) -> None:
+def follow(folder: Path | None, etc: Path, form: str, **asked: Any) -> None:
     """Print events as they are written, until interrupted."""
     from vmm.cli.exits import stop_on_signals
 
     wanted = Filter(**asked)
-    for record in store.read(folder, follow=True, stop=stop_on_signals()):
+    for record in store.read(beside.place_of(folder, etc), follow=True, stop=stop_on_signals()):
         entry = Entry(record.position, record.time_s, decode_event(record.payload, record.position))
         if wanted.wants(entry):
             click.echo(as_json(entry) if form == "json" else as_text(entry, wanted))
@@ -59,9 +70,11 @@ def follow(folder: Path, form: str, **asked: Any) -> None:
 @journal.command()
 @_folder
 @click.argument("out", type=click.File("w"), default="-")
+@beside.config
 @filter_options
-def export(folder: Path, out: IO[str], **asked: Any) -> None:
+def export(folder: Path | None, etc: Path, out: IO[str], **asked: Any) -> None:
     """Write events as JSON lines to OUT (default: standard output)."""
+    folder = beside.place_of(folder, etc)
     wanted = Filter(**asked)
     found = False
     for entry in entries(folder):
@@ -74,10 +87,11 @@ def export(folder: Path, out: IO[str], **asked: Any) -> None:
 
 @journal.command()
 @_folder
+@beside.config
 @_form
-def stats(folder: Path, form: str) -> None:
+def stats(folder: Path | None, etc: Path, form: str) -> None:
     """How much is in it, of what kinds, and over which time."""
-    found = store.stats(folder)
+    found = store.stats(beside.place_of(folder, etc))
     if form == "json":
         click.echo(
             json.dumps({**asdict(found), "kinds": dict(found.kinds), "ratio": found.ratio}, default=str)
@@ -95,8 +109,9 @@ def stats(folder: Path, form: str) -> None:
 
 @journal.command()
 @_folder
+@beside.config
 @click.option("--verify", "compare", is_flag=True, help="Compare with the digests that the Manager recorded.")
-def replay(folder: Path, compare: bool) -> None:
+def replay(folder: Path | None, etc: Path, compare: bool) -> None:
     """Decide everything again from the journal in FOLDER.
 
     Prints the decision log; with --verify compares with what the Manager decided then (exit 1: differs).
@@ -105,6 +120,7 @@ def replay(folder: Path, compare: bool) -> None:
     from vmm.decide.core import Core
     from vmm.decide.outputs import Note
 
+    folder = beside.place_of(folder, etc)
     if compare:
         verdict = verify(folder)
         click.echo(str(verdict))

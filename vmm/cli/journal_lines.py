@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from vmm.decide.events import KINDS, Commanded, Entry, Event, Reported, tag_of
+from vmm.decide.events import KINDS, Commanded, Entry, Event, Greeted, Reported, tag_of
 from vmm.ini import suggest
 from vmm.messages.structs import Reason
 
@@ -74,10 +74,13 @@ def nothing_matched(stream: Iterable[Entry], wanted: Filter, first: int | None, 
     for what, name, names in (
         ("client", wanted.client, clients),
         ("property", wanted.prop, props),
-        ("rule that set off a command", wanted.rule, rules),
     ):
         if name and name not in names:
             parts.append(f"there is no {what} {name!r}. {suggest(name, names)}".rstrip())
+    if wanted.rule and wanted.rule not in rules:
+        parts.append(
+            f"no command was set off by a rule {wanted.rule!r}. {suggest(wanted.rule, rules)}".rstrip()
+        )
     if positions and (first is not None or last is not None):
         parts.append(f"the journal holds positions {positions[0]} to {positions[-1]}.")
     return " ".join(["nothing matched:", *(parts or ["no event is of all that was asked for."])])
@@ -142,8 +145,10 @@ def stamp(time_s: float | None) -> str:
 
 
 def _parties(event: Event) -> set[object]:
+    if isinstance(event, Greeted):
+        return {event.hello.name}
     fields = _fields(event)
-    return {fields.get(name) for name in ("client", "to", "name")}
+    return {fields.get(name) for name in ("client", "to")}
 
 
 def _reported(event: Reported) -> set[str]:

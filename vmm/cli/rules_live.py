@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -19,12 +20,19 @@ from vmm.config import load_settings
 from vmm.durations import show_duration
 from vmm.ini import read_text
 
+if TYPE_CHECKING:
+    from vmm.api.backtest import Backtest, Fired
+
 _form = click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @rules.command()
 @click.argument("name")
-@click.option("--on", "subject", help="The host, guest, client or share, for a rule with `each`.")
+@click.option(
+    "--on",
+    "subject",
+    help="The host, guest, client or share, for a rule with `each`; without it, a line for each.",
+)
 @beside.at
 @beside.journal
 @beside.config
@@ -38,10 +46,24 @@ def explain(
 
     Works beside a running Manager and on any past moment of a journal.
     """
-    from vmm.api.why import as_json, explain_rule
+    from vmm.api.why import as_json, explain_all, explain_rule
     from vmm.manager.recovery import recover
 
-    explanation, aftermath = explain_rule(recover(beside.place_of(folder, etc), at), name, subject)
+    core = recover(beside.place_of(folder, etc), at)
+    if form == "text":
+        beside.warn_of_standstill(core, at)
+    rule = core.rules.book.rules.get(name)
+    if rule is not None and rule.each is not None and subject is None:
+        every = explain_all(core, name)
+        if form == "json":
+            click.echo(json.dumps([as_json(explanation, []) for explanation in every], default=str))
+            return
+        for explanation in every:
+            click.echo(explanation.head)
+        told = f"--on NAME tells all of one {rule.each}" if every else f"there is no {rule.each} yet"
+        click.echo(f"rule {name} is evaluated for each {rule.each}; {told}", err=True)
+        return
+    explanation, aftermath = explain_rule(core, name, subject)
     if form == "json":
         click.echo(json.dumps(as_json(explanation, aftermath), default=str))
         return
@@ -63,7 +85,9 @@ def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
     from vmm.api.why import why_share
     from vmm.manager.recovery import recover
 
-    for line in why_share(recover(beside.place_of(folder, etc), at), share):
+    core = recover(beside.place_of(folder, etc), at)
+    beside.warn_of_standstill(core, at)
+    for line in why_share(core, share):
         click.echo(line)
 
 
@@ -77,7 +101,7 @@ def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
     show_default=True,
     help="Two firings within it are a flap.",
 )
-@click.option("--list", "listing", is_flag=True, help="Also every firing that differs.")
+@click.option("--list", "listing", is_flag=True, help="Also every firing that differs: + more, - fewer.")
 @beside.journal
 @beside.config
 @_form
@@ -108,22 +132,29 @@ def backtest(
         click.echo(msgspec.json.encode(out).decode())
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("rule", "fired", "would fire", "more", "fewer", "flaps", "would flap", "held by limits"):
+    table.add_column("rule", overflow="fold", min_width=min(30, max((len(r.rule) for r in rows), default=4)))
+    for column in ("fired", "would fire", "more", "fewer", "flaps", "would flap", "held by limits"):
         table.add_column(column)
     for row in rows:
         cells = (row.recorded, row.would, row.more, row.fewer, row.flaps_recorded, row.flaps, row.limited)
         table.add_row(row.rule, *map(str, cells))
     Console().print(table)
     if listing:
-        known = {(f.at, f.position) for f in result.recorded}
-        for firing in result.would:
-            if (firing.at, firing.position) not in known:
-                stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(firing.time_s))
-                click.echo(
-                    f"{firing.position:8d} {stamp} {firing.at}: {'; '.join(firing.calls)} ({firing.why})"
-                )
+        for sign, firing in _differing(result):
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(firing.time_s))
+            why = f" ({firing.why})" if firing.why else ""
+            text = f"{firing.at}: {'; '.join(firing.calls)}{why}"
+            click.echo(f"{sign} {firing.position:8d} {stamp} {text}")
     span = show_duration(result.last_s - result.first_s)
     click.echo(f"{result.events} events over {span} in {took_s:.1f} s: {result.events / took_s:.0f} events/s")
+
+
+def _differing(result: Backtest) -> list[tuple[str, Fired]]:
+    """Firings that only the changed rules have (+), and that only those of then have (-), in order."""
+    then, now = ({(f.at, f.position): f for f in fired} for fired in (result.recorded, result.would))
+    found = [("+", f) for key, f in now.items() if key not in then]
+    found += [("-", f) for key, f in then.items() if key not in now]
+    return sorted(found, key=lambda pair: pair[1].position)
 
 
 @rules.command()
@@ -153,6 +184,7 @@ def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
     refuse_vanished(present.rules.files, files, settings.folder)
     for line in describe(present.rules, compile_rules(files)):
         click.echo(line)
-    if not yes:
-        click.confirm("Apply?", abort=True)
+    if not yes and not click.confirm("Apply?"):
+        click.echo("nothing is changed: the old rules stay", err=True)
+        raise SystemExit(130)
     wish(etc, "reload", {"files": files}, reason, subject="the rule files", journal=folder)

@@ -18,9 +18,6 @@ from vmm.durations import show_duration
 from vmm.manager.picture import Picture, picture_of
 from vmm.manager.recovery import recover
 
-_STILL_S = 30.0
-"""A Manager that runs records a beat every second or so."""
-
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -51,7 +48,7 @@ def render(picture: Picture, age_s: float = 0.0) -> Group:
     paused = [escape(f"PAUSED {'all rules' if r == '*' else r}: {why}") for r, why in picture.paused.items()]
     if picture.bus_lost:
         paused.insert(0, f"STANDSTILL: nothing is decided: {escape(picture.bus_lost)}")
-    elif age_s > _STILL_S:
+    elif age_s > beside.STILL_S:
         paused.insert(0, f"STANDSTILL: the last event is {show_duration(age_s)} old; is the Manager running?")
     if picture.observing:
         paused.insert(0, "OBSERVING: the Manager decides and logs, and sends no command")

@@ -9,7 +9,9 @@ from vmm.decide.rulebook import FILES, Rules
 from vmm.ini import parse_ini
 from vmm.rules.rule import diff, edits
 
-NOTHING = "the meaning of no file changes (all rules keep their timers)"
+NOTHING = (
+    "no change: rules, shares, profiles and properties mean what they meant (all rules keep their timers)"
+)
 
 
 def describe(old: Rules, new: Rules) -> list[str]:

@@ -170,11 +170,13 @@ class Manager:
     def reload(self, reason: str) -> None:
         """Check the rule files and put them into the stream; on errors the old rules stay, and it is said."""
         try:
-            files, _ = read_rules(self._settings.folder)
+            files, findings = read_rules(self._settings.folder)
             refuse_vanished(self._files, files, self._settings.folder)
         except VmmError as exc:
             log.error("the rules are not reloaded, the old ones stay: %s", exc)
             return
+        for finding in findings:
+            log.warning("%s", finding)
         self._files = files
         self._outbox.put(Intent(uuid.uuid4().hex[:12], "reload", {"files": files}, getpass.getuser(), reason))
 

@@ -56,9 +56,14 @@ class Explanation:
         plain: dict[str, Any] = _plain(asdict(self))
         return plain
 
-    def __str__(self) -> str:
+    @property
+    def head(self) -> str:
+        """One line: what state it is in, and what it waits for."""
         on = f" on {self.subject}" if self.subject is not None else ""
-        lines = [f"{self.rule}{on}: {self.state}. {self.verdict}", *_lines(self.tree, 1)]
+        return f"{self.rule}{on}: {self.state}. {self.verdict}"
+
+    def __str__(self) -> str:
+        lines = [self.head, *_lines(self.tree, 1)]
         if self.until is not None:
             lines += ["  until:", *_lines(self.until, 2)]
         for gate in self.gates:

@@ -47,7 +47,8 @@ def explain_runner(runner: Runner, subject: str | None, world: World, paused: st
         can_fire_s,
         instance.last_s,
         runner.next_tick_s,
-        _verdict(runner, instance, found, condition, counts, can_fire_s, now_s) + _queue(instance, found),
+        _verdict(runner, instance, found, condition, counts, can_fire_s, now_s)
+        + (_queue(instance, found) or _paused(found, counts)),
     )
 
 
@@ -137,6 +138,12 @@ def _verdict(
         tick = "at its next tick, " if can_fire_s > now_s and not closed else ""
         text += f" Can fire {tick}{wait}."
     return text
+
+
+def _paused(found: list[Gate], counts: bool | None) -> str:
+    """A pause is said even where the condition is why it does not fire."""
+    waits = [gate.waits_for for gate in found if gate.name == "paused" and not gate.open]
+    return f" It would wait for {waits[0]}." if waits and not counts else ""
 
 
 def _queue(instance: Instance, found: list[Gate]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,12 @@ FILES = {
 FILES["triggers.ini"] = FILES["triggers.ini"].replace("for = 5m", "for = 30s")
 
 
-def record(folder: Path, simulation_s: float = 300.0, faults: Faults | None = None) -> Path:
+def record(
+    folder: Path,
+    simulation_s: float = 300.0,
+    faults: Faults | None = None,
+    files: Mapping[str, str] = FILES,
+) -> Path:
     """A journal of a simulated run: two hosts, jobs of two shares."""
     place = folder / "journal"
     with Journal.open(place, sync="none") as journal:
@@ -36,7 +42,7 @@ def record(folder: Path, simulation_s: float = 300.0, faults: Faults | None = No
         jobs += [SimJob(f"b{n}", "groupB", 60.0 + 3 * n, 20.0) for n in range(3)]
         hosts = [SimHost(f"host{n}", memory_mib=512 + 4096) for n in range(2)]
         settings = {"boot_deadline_s": 20.0, "give_up_after": 2.0}
-        simulation = Simulation(FILES, hosts, jobs, settings=settings, faults=faults, sink=sink)
+        simulation = Simulation(dict(files), hosts, jobs, settings=settings, faults=faults, sink=sink)
         simulation.run(simulation_s)
     return place
 
@@ -119,6 +125,13 @@ def test_explain_names_values_gates_and_what_came_of_the_last_firing(journal: Pa
     )
     assert shape["rule"] == "grow"
     assert shape["tree"]["children"]
+    every = run("rules", "explain", "grow", "--journal", journal)
+    assert [line.partition(":")[0] for line in every.stdout.splitlines()] == [
+        f"grow on group{letter}" for letter in "ABC"
+    ]
+    assert "--on NAME tells all of one share" in every.stderr
+    rows = json.loads(run("rules", "explain", "grow", "--journal", journal, "-o", "json").stdout)
+    assert [row["subject"] for row in rows] == ["groupA", "groupB", "groupC"]
     before = run("rules", "explain", "grow", "--on", "groupA", "--journal", journal, "--at", "8").output
     assert "last fired" not in before
 
@@ -130,6 +143,7 @@ def test_why_a_given_up_share_has_no_guest(tmp_path: Path) -> None:
     assert "2 creations failed in a row" in out
     assert "vmm share retry groupB" in out
     assert "host0: yes" in out
+    assert "wanted, but creating them failed 2 times, and was given up: not ready" in out
     assert "share.can_grow = false" in out
     assert run("status", place).exit_code == 0
     assert (
@@ -156,6 +170,60 @@ def test_journal_commands(journal: Path) -> None:
     assert "fires: create_guest" in run("journal", "replay", journal).output
 
 
+def test_journal_of_the_configuration(journal: Path, tmp_path: Path) -> None:
+    (tmp_path / "vmm.ini").write_text(f"[manager]\njournal = {journal}\n")
+    for command in ("stats", "show", "export"):
+        asked = run("journal", command, "-c", tmp_path)
+        assert asked.stdout == run("journal", command, journal).stdout != ""
+    assert "the same decisions" in run("journal", "replay", "--verify", "-c", tmp_path).output
+
+
+def test_a_journal_that_ended_long_ago_is_said(journal: Path) -> None:
+    for command in (["rules", "explain", "client_query"], ["why", "groupA"]):
+        assert "STANDSTILL: the last event is " in run(*command, "--journal", journal).stderr
+        assert run(*command, "--journal", journal, "--at", "8").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("triggers.ini", "[grow]", "[grow]\nenabled = no", "but no rule that is enabled makes guests"),
+        ("triggers.ini", "[grow]", "[grow]\ndry_run = yes", "but rule grow is a dry run."),
+        ("triggers.ini", "for = 30s", "for = 30s\n", "no job waits in queue groupA."),
+        (
+            "profiles.ini",
+            "memory = 2GiB",
+            "memory = 200GiB",
+            "but no host has room, and no guest of another share",
+        ),
+        (
+            "shares.ini",
+            "guaranteed = 2",
+            "guaranteed = 1\nmax_guests = 1",
+            "has all 1 that it may have (max_guests)",
+        ),
+    ],
+)
+def test_why_answers_in_a_sentence(tmp_path: Path, file: str, old: str, new: str, said: str) -> None:
+    files = {**FILES, file: FILES[file].replace(old, new)}
+    at_s = 100.0 if said.startswith("no job") else 20.0
+    place = record(tmp_path, at_s, files=files)
+    answer = run("why", "groupA", "--journal", place).stdout.splitlines()[0]
+    assert answer.startswith("groupA: ")
+    assert said in answer
+    first = run("why", "groupA", "--journal", place, "--at", "1").stdout.splitlines()[0]
+    assert first == "groupA: nobody knows whether jobs wait: no batch client has reported yet."
+
+
+def test_backtest_lists_more_and_fewer(journal: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "triggers.ini"
+    rules.write_text(FILES["triggers.ini"].replace("for = 30s", "for = 2s"))
+    lines = run("rules", "backtest", rules, "--journal", journal, "--list").stdout.splitlines()
+    listed = [line for line in lines if " shrink on " in line]
+    assert {line[0] for line in listed} == {"+", "-"}
+    assert all("retire_guest(" in line and "()" not in line for line in listed)
+
+
 def test_journal_rule_filter_is_the_rule_that_set_the_command_off(journal: Path) -> None:
     rows = {}
     for rule in ("grow", "shrink"):
@@ -177,9 +245,10 @@ def test_journal_rule_filter_is_the_rule_that_set_the_command_off(journal: Path)
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (["--rule", "shirnk"], "there is no rule that set off a command 'shirnk'. Did you mean 'shrink'?"),
+        (["--rule", "shirnk"], "no command was set off by a rule 'shirnk'. Did you mean 'shrink'?"),
         (["--property", "bogus"], "there is no property 'bogus'."),
         (["--client", "hots0"], "there is no client 'hots0'. Did you mean 'host0'?"),
+        (["--client", "create_guest"], "there is no client 'create_guest'."),
         (["--from", "99999"], "the journal holds positions 1 to "),
         (["--cause", "no such cause"], "no event is of all that was asked for."),
     ],
