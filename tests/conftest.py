@@ -16,6 +16,7 @@ LONG = {
     "test_manager.py": "a real Manager and daemon for each test",
     "test_moving_guests.py": "many random streams",
     "test_on_a_journal.py": "records runs",
+    "test_plan_fuzz.py": "damages many files",
     "test_plan_fewest.py": "packs many clusters",
     "test_parts.py": "random orders on threads",
     "test_plan_invariants.py": "many random clusters",

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vmm.cli.plan_files import check, make, read, tell_unmeasured, write
 from vmm.cli.plan_live import LIVE_OPTIONS, Live, open_live
 from vmm.cli.plan_live import apply as apply_live
 from vmm.plugins.manager import load_plugins
-from vmm.policies import apply as stepwise
 from vmm.policies.balance import Search
 from vmm.policies.balance import balance as plan_balance
 from vmm.policies.config import Policies, parse_policies
 from vmm.policies.consolidate import consolidate as plan_consolidate
-from vmm.policies.errors import BadFile, BadRequest
+from vmm.policies.errors import BadRequest
 from vmm.policies.evacuate import evacuate as plan_evacuate
 from vmm.policies.explain import explain
-from vmm.policies.ganeti import format_cluster, format_loads, parse_cluster, parse_loads
-from vmm.policies.generate import PATTERNS, Shape, generate
+from vmm.policies.ganeti import parse_cluster, parse_loads
 from vmm.policies.groups import only
 from vmm.policies.hooks import objectives
 from vmm.policies.model import Cluster, Guest, HostState, Load
@@ -40,19 +39,10 @@ if TYPE_CHECKING:
 _REASONS_UP_TO = 2000
 """Guests up to which the reasons are given unless asked otherwise: they take longer than the plan."""
 
+_MOST_NEW = 100_000
+
 _File = click.Path(path_type=Path, dir_okay=False)
 _Command = Callable[..., Any]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadFile(str(path), 1, "no such file", next_step="give the path of an existing file") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise BadFile(
-            str(path), 1, f"cannot be read: {exc}", next_step="give a readable UTF-8 text"
-        ) from None
 
 
 def _source(command: _Command) -> _Command:
@@ -100,6 +90,8 @@ class _Problem:
     ) -> None:
         if static and util is not None:
             raise click.UsageError("--static leaves loads out: give it or --util, not both.")
+        if out is not None and not out.parent.is_dir():
+            raise BadRequest(f"--out {out}: {out.parent} is no folder", next_step="make it, or name another")
         self.out = out
         self.live: Live | None = None
         self.cluster: Cluster
@@ -109,13 +101,15 @@ class _Problem:
             self.live = open_live(**place)
             self.cluster, policies = self.live.cluster, policies or self.live.policies
         else:
-            loads = parse_loads(_read(util), str(util)) if util else None
-            self.cluster = parse_cluster(_read(data), str(data), loads)
+            loads = parse_loads(read(util), str(util)) if util else None
+            self.cluster = parse_cluster(read(data), str(data), loads)
+            if loads is not None:
+                tell_unmeasured(self.cluster, loads, util)
         if group is not None:
             self.cluster = only(self.cluster, group)
         extra = _plugin_objectives() if policies or (name and name not in OBJECTIVES) else {}
         self.policies: Policies = (
-            parse_policies(_read(policies), str(policies), tuple(extra.values())) if policies else Policies()
+            parse_policies(read(policies), str(policies), tuple(extra.values())) if policies else Policies()
         )
         self.objective: Objective = self.policies.objective
         if static:
@@ -145,7 +139,7 @@ def _print(plan: Plan, problem: _Problem, planning_s: float, reasons: bool | Non
     if problem.live is not None:
         out |= {"live": problem.live.origin()}
     if problem.out is not None:
-        problem.out.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
+        write(problem.out, json.dumps(out, indent=1) + "\n")
     if form == "json":
         click.echo(json.dumps(out, indent=1))
     else:
@@ -170,7 +164,8 @@ def plan() -> None:
     """
 
 
-plan.add_command(apply_live)
+for _command in (apply_live, make, check):
+    plan.add_command(_command)
 
 
 @plan.command()
@@ -272,16 +267,18 @@ def consolidate(spare: int, seed: int | None, reasons: bool | None, form: str, *
 @plan.command()
 @_source
 @click.option(
-    "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many equal guests."
+    "--count", type=click.IntRange(1, _MOST_NEW), default=1, show_default=True, help="How many equal guests."
 )
-@click.option("--memory-mib", type=float, required=True)
-@click.option("--vcpus", type=float, required=True)
+@click.option("--memory-mib", type=click.FloatRange(min=0, min_open=True), required=True)
+@click.option("--vcpus", type=click.FloatRange(min=0), required=True)
 @click.option("--name", "stem", default="new", show_default=True, help="Guests are called NAME0, NAME1, ...")
 @_output
 def place(
     count: int, memory_mib: float, vcpus: float, stem: str, reasons: bool | None, form: str, **source: Any
 ) -> None:
     """Choose a host for each of some new guests, one after another."""
+    if not stem:
+        raise click.UsageError("--name is empty.")
     problem = _Problem(**source)
     load = Load(1.0, 1.0, 1.0, 1.0)
     guests = [Guest(f"{stem}{i}", memory_mib, vcpus, load=load) for i in range(count)]
@@ -360,43 +357,6 @@ def scale(
     )
     show_reasons = False if reasons is None else reasons
     _print(made, problem, took_s, show_reasons, form)
-
-
-@plan.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.argument("name")
-@click.option("--hosts", type=int, default=35, show_default=True)
-@click.option("--guests", type=int, default=350, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
-@click.option("--pattern", type=click.Choice(PATTERNS), default="skewed", show_default=True)
-@click.option("--vcpu-ratio", type=float, default=4.0, show_default=True)
-@click.option("--groups", type=int, default=1, show_default=True, help="Deal hosts and guests to so many.")
-@click.option(
-    "--tagged", type=float, default=0.0, show_default=True, help="Part of the guests with exclusion tags."
-)
-def make(folder: Path, name: str, **shape: Any) -> None:
-    """Write a generated cluster: FOLDER/NAME.data and FOLDER/NAME.util."""
-    cluster = generate(Shape(**shape))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.data").write_text(format_cluster(cluster), encoding="utf-8")
-    (folder / f"{name}.util").write_text(format_loads(cluster), encoding="utf-8")
-    click.echo(f"{folder / name}.data: {len(cluster.hosts)} hosts, {len(cluster.guests)} guests")
-
-
-@plan.command("check")
-@click.argument("file", type=_File)
-@click.option("--ganeti", "data", type=_File, required=True, help="Cluster in Ganeti's text format.")
-def check(file: Path, data: Path) -> None:
-    """Rehearse a plan from FILE (`-o json`) on a cluster, checking each step as `apply` would."""
-    world = parse_cluster(_read(data), str(data))
-    actions = stepwise.read_actions(_read(file), str(file))
-    for done in range(len(actions) + 1):
-        step = stepwise.next_step(actions, done, world)
-        if isinstance(step, stepwise.Stop):
-            raise BadRequest(f"step {step.position + 1}: {step.reason}", next_step="make a new plan")
-        if isinstance(step, stepwise.Do):
-            world = stepwise.done_in(world, step.actions)
-    click.echo(f"{len(actions)} steps: each can be carried out")
 
 
 def _names(text: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 
 from vmm.policies.constraints import SLACK, forbidden
 from vmm.policies.model import Cluster, Guest, Host, HostState
@@ -38,6 +39,17 @@ def broken(cluster: Cluster) -> Iterator[str]:
                 yield f"{guest.name} is on {host.name}, but {reason}"
         yield from _clashes(host, guests)
         yield from _overfull(host, guests)
+    yield from _torn(cluster.guests)
+
+
+def _torn(guests: Iterable[Guest]) -> Iterator[str]:
+    """Pairs that one tag draws together and another keeps apart."""
+    first: dict[tuple[str, str], str] = {}
+    for guest in guests:
+        for near, apart in sorted(product(guest.affinity, guest.anti_affinity)):
+            other = first.setdefault((near, apart), guest.name)
+            if other != guest.name:
+                yield f"{other} and {guest.name} are drawn together by tag {near}, kept apart by tag {apart}"
 
 
 def _clashes(host: Host, guests: list[Guest]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,7 +54,9 @@ _HOST_NUMBERS = (
 )
 _GUEST_NUMBERS = ("memory_mib", "vcpus", "disk_mib", "network_mbit")
 _LOAD_NUMBERS = ("cpu", "memory", "disk", "network")
-_INF = math.inf
+_MOST, _LEAST = 1e12, 1e-6
+"""Numbers above the first are nonsense in any unit, and so are capacities below the second."""
+_RANGE = f"give a number from 0 to {_MOST:g}"
 
 
 def check_cluster(hosts: Sequence[Host], guests: Sequence[Guest], by_name: Mapping[str, Host]) -> Columns:
@@ -103,9 +104,19 @@ def check_guests(guests: Sequence[Guest], by_name: Mapping[str, Host]) -> Column
     )
     disks = np.array([g.disk_mib for g in guests], dtype=np.float64)
     for column in (columns.memory_mib, columns.vcpus, disks, columns.network_mbit, columns.load):
-        if not ((column >= 0) & (column < _INF)).all():
+        if not ((column >= 0) & (column <= _MOST)).all():
             _blame(guests)
     for guest in guests:
+        if not guest.name:
+            raise BadCluster(
+                f"a guest has no name ({guest.memory_mib:g} MiB, on host {guest.host!r})",
+                next_step="name it",
+            )
+        if both := guest.affinity & guest.anti_affinity:
+            raise Contradiction(
+                f"guest {guest.name!r}: tag {min(both)!r} draws it to others and keeps it apart",
+                next_step="drop the tag from its affinity or its anti_affinity",
+            )
         if guest.secondary and guest.secondary not in by_name:
             raise BadCluster(
                 f"guest {guest.name!r} has its secondary on host {guest.secondary!r},"
@@ -135,14 +146,17 @@ def _misplaced(guests: Sequence[Guest], by_name: Mapping[str, Host]) -> tuple[in
 
 
 def _check_host(host: Host) -> None:
+    if not host.name:
+        raise BadCluster("a host has no name", next_step="name it")
     for name in _HOST_NUMBERS:
         value = getattr(host, name)
-        if not 0 <= value < _INF:
-            raise BadCluster(f"host {host.name!r}: {name} is {value}", next_step="give a finite number >= 0")
+        if not 0 <= value <= _MOST:
+            raise BadCluster(f"host {host.name!r}: {name} is {value}", next_step=_RANGE)
     for name in ("memory_mib", "cpus", "cpu_speed", "vcpu_ratio"):
-        if getattr(host, name) == 0:
+        if getattr(host, name) < _LEAST:
             raise BadCluster(
-                f"host {host.name!r}: {name} is 0", next_step="give its real capacity, or drop the host"
+                f"host {host.name!r}: {name} is {getattr(host, name):g}",
+                next_step="give its real capacity, or drop the host",
             )
     if not host.network_mbit > 0:
         raise BadCluster(
@@ -162,13 +176,11 @@ def _blame(guests: Sequence[Guest]) -> None:
     for guest in guests:
         for name in _GUEST_NUMBERS:
             value = getattr(guest, name)
-            if not 0 <= value < _INF:
-                raise BadCluster(
-                    f"guest {guest.name!r}: {name} is {value}", next_step="give a finite number >= 0"
-                )
+            if not 0 <= value <= _MOST:
+                raise BadCluster(f"guest {guest.name!r}: {name} is {value}", next_step=_RANGE)
         for name in _LOAD_NUMBERS:
             value = getattr(guest.load, name)
-            if not 0 <= value < _INF:
+            if not 0 <= value <= _MOST:
                 raise BadCluster(
                     f"guest {guest.name!r}: load.{name} is {value}",
                     next_step="leave the load out when not measured",

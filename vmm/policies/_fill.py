@@ -192,6 +192,8 @@ class Filler:
 
     def best(self, kind: int) -> tuple[int, float]:
         """Host with the least score after an arrival of this kind, and the change; (-1, inf) if none."""
+        if not self.problem.hosts:
+            return -1, INF
         if not self.plain:
             scores = self._state.arrivals(kind)
             host = int((scores <= scores.min() + _TIE).argmax())

@@ -37,6 +37,7 @@ _STEP_S, _CANDIDATE_S = 110e-6, 11e-9
 """Nominal time of one exchange step and of one number in it. Only these turn a budget in s into steps, so
 that a plan depends on the budget but not on how fast the machine was today."""
 _BUDGET_PART = 0.7
+MOST_BUDGET_S = 3600
 _PARTS = ((0.8, 1.0), (0.65, 1.0), (0.5, 0.85), (0.5, 0.7), (0.9, 1.0), (1.0, 1.0))
 """Parts of the descent from which exchanges start, and parts of its moves that they may make; what single
 moves are worth making then has to fit into the rest. The most promising first."""
@@ -68,8 +69,12 @@ class Search:
             raise BadRequest(f"max_moves is {self.max_moves}", next_step="give a number >= 0, or none")
         if self.min_gain is not None and not self.min_gain >= 0:
             raise BadRequest(f"min_gain is {self.min_gain}", next_step="give a number >= 0")
-        if self.budget_s is not None and not self.budget_s > 0:
-            raise BadRequest(f"budget_s is {self.budget_s}", next_step="give seconds > 0")
+        if self.budget_s is not None and not 0 < self.budget_s <= MOST_BUDGET_S:
+            raise BadRequest(
+                f"budget_s is {self.budget_s}", next_step=f"give seconds > 0, at most {MOST_BUDGET_S}"
+            )
+        if self.seed < 0:
+            raise BadRequest(f"seed is {self.seed}", next_step="give a whole number >= 0")
 
 
 def balance(

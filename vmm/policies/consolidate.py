@@ -44,6 +44,8 @@ def consolidate(
     """
     if spare < 0:
         raise BadRequest(f"spare is {spare}", next_step="give a number of hosts >= 0")
+    if seed < 0:
+        raise BadRequest(f"seed is {seed}", next_step="give a whole number >= 0")
     copies = frozenset(g.secondary for g in cluster.guests if g.secondary)
     parts = split(cluster)
     plans = [_consolidate(part, objective, copies, spare, seed, limits or Limits()) for part in parts]

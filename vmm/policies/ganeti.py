@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vmm.policies.errors import BadFile
+from vmm.policies.errors import BadCluster, BadFile
 from vmm.policies.model import Cluster, Guest, Host, HostState, Load
 
 SHARED = frozenset({"ext", "rbd", "gluster", "sharedfile", "blockdev", "diskless"})
@@ -58,6 +58,11 @@ def parse_cluster(text: str, file: str = "<cluster>", loads: Mapping[str, Load] 
     for (_, fields), numbers in zip(sections[1], nodes, strict=True):
         host = _host(fields, numbers, used[fields[0]], ratios, groups)
         hosts.append(local.applied(host, numbers.get(9, 0.0), spindle_ratios) if local.any else host)
+    for name in sorted((loads or {}).keys() - {g.name for g in guests})[:1]:
+        raise BadCluster(
+            f"there are loads of guest {name!r}, which is not in the cluster",
+            next_step="measure and describe the cluster at the same time, or take the guest out of the loads",
+        )
     return Cluster(hosts, guests)
 
 
@@ -70,14 +75,16 @@ def parse_loads(text: str, file: str = "<loads>") -> dict[str, Load]:
             continue
         if len(fields) != 5:
             raise BadFile(file, number, f"{len(fields)} fields, expected 5: guest cpu memory disk network")
-        values = [_number(value, file, number, "load") for value in fields[1:]]
-        if not all(0 <= value < math.inf for value in values):
+        values = [_number(value, file, number, f"load of guest {fields[0]!r}") for value in fields[1:]]
+        if min(values) < 0:
             raise BadFile(
                 file,
                 number,
                 f"guest {fields[0]!r} has load {' '.join(fields[1:])}",
-                next_step="give finite numbers >= 0",
+                next_step="give numbers >= 0",
             )
+        if fields[0] in loads:
+            raise BadFile(file, number, f"guest {fields[0]!r} is there twice", next_step="drop one line")
         loads[fields[0]] = Load(*values)
     return loads
 
@@ -137,9 +144,12 @@ def _sections(text: str) -> list[list[_Row]]:
 
 def _number(value: str, file: str, line: int, what: str) -> float:
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         raise BadFile(file, line, f"{what} is {value!r}, not a number") from None
+    if not math.isfinite(number):
+        raise BadFile(file, line, f"{what} is {value!r}", next_step="give a finite number")
+    return number
 
 
 _NODE_FIELDS = {
@@ -165,11 +175,23 @@ def _node(fields: Sequence[str], file: str, line: int) -> dict[int, float]:
         )
     if fields[7] not in ("N", "Y", "M"):
         raise BadFile(file, line, f"node {fields[0]!r}: offline field is {fields[7]!r}, expected N, Y or M")
-    return {
+    if not fields[0]:
+        raise BadFile(file, line, "a node has no name", next_step="name it")
+    numbers = {
         i: _number(fields[i], file, line, f"node {fields[0]!r}: {what}")
         for i, what in _NODE_FIELDS.items()
         if i < len(fields)
     }
+    for free, whole in ((3, 1), (5, 4)):
+        if numbers[free] > numbers[whole]:
+            raise BadFile(
+                file,
+                line,
+                f"node {fields[0]!r}: {_NODE_FIELDS[free]} ({fields[free]}) exceeds its"
+                f" {_NODE_FIELDS[whole]} ({fields[whole]})",
+                next_step="correct one of them",
+            )
+    return numbers
 
 
 class _Local:
@@ -246,6 +268,8 @@ def _instance(
     if len(fields) < 9:
         raise BadFile(file, line, f"instance {fields[0]!r} has {len(fields)} fields, expected at least 9")
     name, template = fields[0], fields[8]
+    if not name:
+        raise BadFile(file, line, "an instance has no name", next_step="name it")
     if fields[6] not in nodes:
         raise BadFile(file, line, f"instance {name!r} is on unknown node {fields[6]!r}")
     if fields[7] and fields[7] not in nodes:

@@ -46,8 +46,12 @@ class Demand:
                 )
         if not 0 < self.weight < math.inf:
             raise BadRequest(f"guest {self.guest!r}: weight is {self.weight}", next_step="give a number > 0")
-        if self.vcpus_min > self.vcpus_max or self.memory_min_mib > self.memory_max_mib:
-            raise BadRequest(f"guest {self.guest!r}: least exceeds most", next_step="correct its profile")
+        if not (self.vcpus_min <= self.vcpus_max and self.memory_min_mib <= self.memory_max_mib):
+            raise BadRequest(
+                f"guest {self.guest!r}: {self.vcpus_min} to {self.vcpus_max} vCPUs and"
+                f" {self.memory_min_mib} to {self.memory_max_mib} MiB are no ranges",
+                next_step="correct its profile",
+            )
 
 
 @dataclass(frozen=True, slots=True)

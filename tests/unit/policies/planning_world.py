@@ -180,6 +180,7 @@ def clusters(draw: st.DrawFn, *, plain: bool = False, most_guests: int = 9) -> C
         cpu = draw(st.sampled_from([0.1, 0.5, 1.0]))
         host = f"h{draw(st.integers(0, n - 1))}"
         local = not plain and draw(st.integers(0, 5)) == 0
+        apart = frozenset() if plain else draw(_TAGS)
         guests.append(
             Guest(
                 f"g{i}",
@@ -192,8 +193,8 @@ def clusters(draw: st.DrawFn, *, plain: bool = False, most_guests: int = 9) -> C
                 load=Load(cpu, cpu / 2, 0.1, 0.1),
                 networks=frozenset() if plain else draw(_NETS),
                 cpu_model="" if plain else draw(st.sampled_from(["", "", "", "new"])),
-                anti_affinity=frozenset() if plain else draw(_TAGS),
-                affinity=frozenset() if plain else draw(_TAGS),
+                anti_affinity=apart,
+                affinity=frozenset() if plain else draw(_TAGS) - apart,
                 spread=frozenset() if plain else draw(_TAGS),
                 immovable="" if plain or draw(st.integers(0, 6)) else "job 7 runs",
                 priority=draw(st.integers(0, 2)),

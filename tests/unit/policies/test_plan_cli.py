@@ -109,6 +109,14 @@ def test_a_generated_cluster_can_be_planned_on(tmp_path: Path) -> None:
     assert out["score_after"] < out["score_before"]
 
 
+def test_guests_without_a_load_are_told(tmp_path: Path) -> None:
+    some = tmp_path / "some.util"
+    some.write_text("v00000 1 1 1 1\nv00001 1 1 1 1\n")
+    result = run("balance", "--ganeti", C3, "--util", str(some))
+    assert result.exit_code == 0
+    assert "no load of 6 of 8 guests (e.g. v00002)" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -119,6 +127,11 @@ def test_a_generated_cluster_can_be_planned_on(tmp_path: Path) -> None:
         (("balance", "--ganeti", C3, "--objective", "best"), "unknown objective 'best'"),
         (("balance", "--ganeti", C3, "--max-moves", "-4"), "max_moves is -4"),
         (("check", C3, "--ganeti", C3), "c3.data:1: not JSON"),
+        (("balance", "--ganeti", C3, "--out", "/nonexist/x"), "/nonexist is no folder"),
+        (("balance", "--ganeti", C3, "--out", "/proc/x"), "/proc/x cannot be written"),
+        (("balance", "--ganeti", C10, "--util", UTIL + ".no"), "c3.util.no:1: no such file"),
+        (("make", "/proc/x", "a"), "/proc/x cannot be made"),
+        (("make", ".", "a/b"), "'a/b'"),
     ],
 )
 def test_errors_name_what_is_wrong(args: tuple[str, ...], words: str) -> None:
@@ -134,6 +147,10 @@ def test_errors_name_what_is_wrong(args: tuple[str, ...], words: str) -> None:
         ("scale", "--ganeti", C3),
         ("place", "--ganeti", C3, "--memory-mib", "1"),
         ("place", "--ganeti", C3, "--memory-mib", "1", "--vcpus", "1", "--count", "0"),
+        ("place", "--ganeti", C3, "--memory-mib", "0", "--vcpus", "1"),
+        ("place", "--ganeti", C3, "--memory-mib", "1", "--vcpus", "1", "--name", ""),
+        ("balance", "--ganeti", C3, "--seed", "-3"),
+        ("make", ".", "x", "--seed", "-3"),
     ],
 )
 def test_bad_usage(args: tuple[str, ...]) -> None:

@@ -44,6 +44,10 @@ A, B = Host("a", 64, 8), Host("b", 64, 8)
         (lambda: Cluster([A], [Guest("g", 1, 1), Guest("g", 2, 1)]), ["'g'", "twice"]),
         (lambda: Cluster([A], [Guest("g", 1, 1, pinned=frozenset({"q"}))]), ["'g'", "'q'"]),
         (lambda: Cluster([A]).moved({"q": "a"}), ["'q'"]),
+        (lambda: Cluster([Host("", 64, 8)]), ["host has no name"]),
+        (lambda: Cluster([A], [Guest("", 7, 1, "a")]), ["guest has no name", "7 MiB", "'a'"]),
+        (lambda: Cluster([replace(A, vcpu_ratio=math.inf)]), ["'a'", "vcpu_ratio", "inf"]),
+        (lambda: Cluster([replace(A, cpu_speed=0)]), ["'a'", "cpu_speed is 0"]),
         (lambda: Cluster([A]).with_hosts({"q": HostState.UP}), ["'q'"]),
     ],
 )
@@ -63,6 +67,7 @@ def test_a_cluster_that_makes_no_sense(make: Callable[[], Cluster], names: list[
         ),
         ([Guest("g", 1, 1, pinned=frozenset({"a"}), networks=frozenset({"lan"}))], ["'g'", "lan"]),
         ([Guest("g", 99, 1, pinned=frozenset({"a", "b"}))], ["'g'", "memory"]),
+        ([Guest("g", 1, 1, affinity=frozenset({"x"}), anti_affinity=frozenset({"x", "y"}))], ["'g'", "'x'"]),
         ([Guest("g", 1, 1, host="b", pinned=frozenset({"a"}), immovable="job 1")], ["'g'", "job 1"]),
     ],
 )
@@ -80,7 +85,9 @@ def test_constraints_that_contradict(guests: list[Guest], names: list[str]) -> N
         (lambda: consolidate(simple((1,)), STATIC, spare=-1), "spare"),
         (lambda: Search(max_moves=-1), "max_moves"),
         (lambda: Search(min_gain=math.nan), "min_gain"),
-        (lambda: Search(budget_s=0.0), "budget_s"),
+        *((lambda s=s: Search(budget_s=s), "budget_s") for s in (0.0, -1.0, math.nan, math.inf, 1e300)),
+        (lambda: Search(seed=-3), "seed is -3"),
+        (lambda: consolidate(simple((1,)), STATIC, seed=-3), "seed is -3"),
         (lambda: place(simple((1,)), Guest("g0a", 1, 1), STATIC), "'g0a'"),
         (lambda: place(simple((1,)), Guest("n", 1, 1, host="h0"), STATIC), "'n'"),
         (lambda: weighted({"colour": 1.0}), "colour"),
@@ -92,6 +99,7 @@ def test_constraints_that_contradict(guests: list[Guest], names: list[str]) -> N
         (lambda: Shape(2, 5, tagged=math.nan), "tagged is nan"),
         (lambda: Demand("g", math.nan, 1), "'g'"),
         (lambda: Demand("g", 1, 1, vcpus_min=4, vcpus_max=2), "'g'"),
+        (lambda: Demand("g", 1, 1, memory_max_mib=math.nan), "'g'.* nan MiB"),
         (lambda: Bands(0.5, 0.4, 0.9), "order"),
     ],
 )
@@ -113,6 +121,12 @@ GOOD = (DATA / "c3.data").read_text().split("\n")
     ("line", "old", "new", "words"),
     [
         (3, "32768", "lots", "memory is 'lots'"),
+        (3, "n0000", "", "a node has no name"),
+        (3, "|28672|", "|nan|", "node 'n0000': free memory is 'nan'"),
+        (3, "|28672|", "|99999|", "node 'n0000': free memory (99999) exceeds its memory (32768)"),
+        (4, "|0|0|", "|0|7|", "node 'n0001': free disk (7) exceeds its disk (0)"),
+        (7, "v00000", "", "an instance has no name"),
+        (17, "4.0", "inf", "vCPU ratio is 'inf'"),
         (3, "|N|uuid", "|Q|uuid", "offline field is 'Q'"),
         (4, "uuid-g0", "uuid-g9", "unknown group 'uuid-g9'"),
         (5, "n0002|32768|1024", "n0002", "expected"),
@@ -145,12 +159,40 @@ def test_a_cluster_file_with_too_little_in_it(text: str) -> None:
         ("v0 1 2 3 4\nv1 1 x 3 4\n", "l:2:"),
         ("\nv0 nan 1 1 1\n", "l:2:"),
         ("v 1 1 1 -1", "l:1:"),
+        ("v 1 1 1 1\nv 2 1 1 1\n", "l:2:"),
     ],
 )
 def test_a_malformed_load_file(text: str, where: str) -> None:
     with pytest.raises(BadFile) as caught:
         parse_loads(text, "l")
     assert caught.value.message.startswith(where)
+
+
+def test_loads_of_a_guest_that_is_not_there() -> None:
+    with pytest.raises(BadCluster, match="'v99'"):
+        parse_cluster("\n".join(GOOD), loads={"v99": Load(), "v00000": Load()})
+
+
+def test_a_guest_whose_only_host_is_off_is_named_with_the_reason() -> None:
+    cluster = simple((1,), ()).with_hosts({"h1": HostState.OFFLINE})
+    new = Guest("new", 1, 1, pinned=frozenset({"h1"}))
+    plan = place(cluster, new, STATIC)
+    assert not plan.actions
+    assert "new is pinned to h1" in plan.unplaced["new"]
+    assert "h1 is offline" in plan.unplaced["new"]
+
+
+def test_a_pair_that_is_drawn_together_and_kept_apart_is_named() -> None:
+    near, apart = frozenset({"stack"}), frozenset({"ha"})
+    guests = [Guest(n, 1, 1, h, affinity=near, anti_affinity=apart) for n, h in (("g", "a"), ("h", "b"))]
+    plan = balance(Cluster([A, B], guests), STATIC)
+    assert "g and h are drawn together by tag stack, kept apart by tag ha" in plan.why_empty
+
+
+def test_no_host_is_no_place() -> None:
+    plan = place(Cluster([]), Guest("new", 1, 1), STATIC)
+    assert plan.unplaced["new"] == "the cluster has no host"
+    assert plan.why_empty == "no guest fits on any host"
 
 
 @pytest.mark.parametrize(("groups", "tagged"), [(1, 0.0), (2, 0.4)])
