@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmm.policies._check import NOWHERE
-from vmm.policies.constraints import unreachable
+from vmm.policies._reach import reachable
 from vmm.policies.errors import BadCluster
 from vmm.policies.model import Cluster, Guest, Host, HostState
 from vmm.policies.objective import APART_PRICE, MISPLACED_PRICE, OFFLINE_PRICE, Metric, Objective
@@ -188,7 +188,7 @@ def _compile(
     amount, scale, value, weight, constant = _metrics(totals, objective, samples, online)
     need, room = _resources(totals, samples)
     price: Floats = np.broadcast_to(OFFLINE_PRICE * (1 - online), (len(samples), n))
-    reach = _reach(samples, hosts)
+    reach = reachable(samples, hosts)
     misplaced = (counts > 0) & ~reach & (online > 0)
     if misplaced.any():
         price = price + MISPLACED_PRICE * misplaced
@@ -282,8 +282,8 @@ def _metric(
     totals: _Totals, metric: Metric, samples: Sequence[Guest], online: Floats
 ) -> tuple[Floats, Floats, Floats]:
     amount = np.array([metric.amount(g) for g in samples], dtype=np.float64)
-    scale = np.array([metric.scale(h) for h in totals.hosts], dtype=np.float64) * online
-    base = np.array([metric.base(h) for h in totals.hosts], dtype=np.float64)
+    scale, base = metric.host_numbers(totals.hosts)
+    scale = scale * online
     value = scale * (base + totals.of(metric.amounts(totals.cluster)))
     if not (np.isfinite(amount).all() and np.isfinite(value).all()):
         bad = np.flatnonzero(~np.isfinite(value))
@@ -349,22 +349,6 @@ def _resources(totals: _Totals, samples: Sequence[Guest]) -> tuple[Floats, Float
     need = np.array([r[0] for r in rows], dtype=np.float64)
     room = np.array([np.minimum(total, _BOUNDLESS) - totals.of(used) for _, total, used in rows])
     return need, room
-
-
-def _reach(samples: Sequence[Guest], hosts: Sequence[Host]) -> Bools:
-    takes = np.array([h.takes_guests for h in hosts], dtype=np.bool_)
-    rows: dict[Any, Bools] = {}
-    reach = np.empty((len(samples), len(hosts)), dtype=np.bool_)
-    for t, g in enumerate(samples):
-        key = (g.networks, g.storages, g.cpu_model, g.pinned)
-        row = rows.get(key)
-        if row is None:
-            asks = Guest(
-                "", 0, 0, networks=g.networks, storages=g.storages, cpu_model=g.cpu_model, pinned=g.pinned
-            )
-            row = rows[key] = takes & np.array([not unreachable(asks, h) for h in hosts], dtype=np.bool_)
-        reach[t] = row
-    return reach
 
 
 def _tags(

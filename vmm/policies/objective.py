@@ -14,7 +14,7 @@ do rests on that: a move changes two hosts' values, so the new deviation follows
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +37,14 @@ MISPLACED_PRICE = 2.0
 """Score of one guest on a host that is draining, or that its network, storage, CPU model or pins forbid."""
 
 
+def _zero(_: Host) -> float:
+    return 0.0
+
+
+def _one(_: Host) -> float:
+    return 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A linear quantity of a host: `scale(host) * (base(host) + sum of amount(guest))`."""
@@ -50,6 +58,16 @@ class Metric:
     `amount` may read everything of a guest but its name and host."""
     column: Callable[[Columns], NDArray[np.float64]] | None = None
     """All guests' amounts from the cluster's columns; must equal `amount`, only faster."""
+
+    def host_numbers(self, hosts: Sequence[Host]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scale and base of each host."""
+        numbers = []
+        for number in (self.scale, self.base):
+            if number is _one or number is _zero:  # most loads: no need to ask a thousand hosts
+                numbers.append(np.full(len(hosts), 1.0 if number is _one else 0.0))
+            else:
+                numbers.append(np.array([number(h) for h in hosts], dtype=np.float64))
+        return numbers[0], numbers[1]
 
     def amounts(self, cluster: Cluster) -> NDArray[np.float64]:
         """Amount of each guest of a cluster."""
@@ -100,14 +118,6 @@ class Objective:
                     f"objective {self.name!r}: weight of {name} is {weight}",
                     next_step="give a finite number >= 0",
                 )
-
-
-def _zero(_: Host) -> float:
-    return 0.0
-
-
-def _one(_: Host) -> float:
-    return 1.0
 
 
 MEMORY = Metric(
