@@ -134,7 +134,7 @@ def _print(plan: Plan, problem: _Problem, planning_s: float, reasons: bool | Non
     few = len(problem.cluster.guests) <= _REASONS_UP_TO
     why: dict[str, str] = dict(plan.reasons)
     if reasons or (reasons is None and few and form == "json"):
-        why |= explain(problem.cluster, plan, problem.objective)
+        why = explain(problem.cluster, plan, problem.objective) | why
     out = plan.to_json() | {"planning_s": planning_s} | ({"reasons": why} if why else {})
     if problem.live is not None:
         out |= {"live": problem.live.origin()}

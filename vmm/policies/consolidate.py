@@ -61,11 +61,16 @@ def _consolidate(
     names = [h.name for h in cluster.hosts]
     on = np.array([h.state is not HostState.OFFLINE for h in cluster.hosts], dtype=np.bool_)
     stay = np.array([name in copies for name in names], dtype=np.bool_)
+    idle = not (problem.counts.any() or problem.fixed_counts.any() or stay.any())
+    if idle:  # one host is left, that guests can be started on
+        up = [h.memory_mib * h.takes_guests for h in cluster.hosts]
+        stay |= on & (np.arange(len(up)) == int(np.argmax(up or [0])))
     keep, moves = best(task_of(problem, on, stay, seed), spare)
     if moves:
         moves = _polished(cluster, problem, on & ~keep, moves, seed)
     left = tuple(name for name, k in zip(names, keep.tolist(), strict=True) if k)
-    plan = Plan("consolidate", objective.name, before, before, hosts_left=left, seed=seed)
+    why = {name: "no guest runs here: it stays on so that one can be started" for name in left if idle}
+    plan = Plan("consolidate", objective.name, before, before, hosts_left=left, seed=seed, reasons=why)
     off = np.flatnonzero(on & ~keep).tolist()
     if not off:
         return replace(plan, why_empty=_why_none(cluster, problem, on))

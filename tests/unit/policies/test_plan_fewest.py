@@ -15,7 +15,7 @@ from vmm.policies._problem import compile_problem
 from vmm.policies.consolidate import consolidate
 from vmm.policies.ganeti import parse_cluster
 from vmm.policies.generate import Shape, generate
-from vmm.policies.model import Cluster, HostState
+from vmm.policies.model import Cluster, Guest, Host, HostState
 from vmm.policies.objective import STATIC
 
 few = settings(max_examples=25, deadline=None)
@@ -48,6 +48,32 @@ def test_proven_numbers_of_hosts(cluster: Cluster, hosts: int, migrations: int) 
     replayed(cluster, plan)
     assert len(plan.hosts_left) == hosts
     assert len(plan.moves) <= 1.12 * migrations
+
+
+UP, DRAINING = HostState.UP, HostState.DRAINING
+
+
+@pytest.mark.parametrize("guests", [[], [Guest("waits", 1, 1)]])
+@pytest.mark.parametrize(
+    ("hosts", "left"),
+    [
+        ([("a", 64, UP), ("b", 64, UP), ("c", 32, UP)], "a"),
+        ([("a", 32, UP), ("b", 64, UP)], "b"),
+        ([("a", 64, DRAINING), ("b", 32, UP)], "b"),
+        ([("a", 64, DRAINING), ("b", 64, DRAINING)], "a"),
+        ([("a", 64, HostState.OFFLINE), ("b", 32, UP), ("c", 32, UP)], "b"),
+    ],
+)
+def test_without_a_running_guest_one_host_stays_on(
+    hosts: list[tuple[str, int, HostState]], left: str, guests: list[Guest]
+) -> None:
+    cluster = Cluster([Host(name, memory, 8, state=state) for name, memory, state in hosts], guests)
+    plan = consolidate(cluster, STATIC)
+    assert plan.hosts_left == (left,)
+    assert {a.source for a in plan.actions} == {
+        n for n, _, s in hosts if n != left and s is not HostState.OFFLINE
+    }
+    assert "stays on" in plan.reasons[left]
 
 
 @few
