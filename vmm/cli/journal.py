@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,18 @@ from vmm.manager.recovery import entries
 _folder = click.argument(
     "folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False)
 )
+_skip = click.option(
+    "--skip-damage", is_flag=True, help="Read past damaged places; stderr says which positions are lost."
+)
 _form = click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+
+def _report(skip_damage: bool) -> Callable[[store.Damage], None] | None:
+    return (lambda damage: click.echo(f"damaged: {damage}", err=True)) if skip_damage else None
+
+
+def _quiet(_damage: store.Damage) -> None:
+    """It was said before."""
 
 
 @click.group()
@@ -35,20 +47,27 @@ def journal() -> None:
 @click.option("--from", "first", type=int, help="First position (default: the oldest kept).")
 @click.option("--to", "last", type=int, help="Last position.")
 @filter_options
+@_skip
 @_form
 def show(
-    folder: Path | None, etc: Path, first: int | None, last: int | None, form: str, **asked: Any
+    folder: Path | None,
+    etc: Path,
+    first: int | None,
+    last: int | None,
+    form: str,
+    skip_damage: bool,
+    **asked: Any,
 ) -> None:
     """Print the events of the journal in FOLDER, one a line."""
     folder = beside.place_of(folder, etc)
     wanted = Filter(**asked)
     found = False
-    for entry in entries(folder, first, last):
+    for entry in entries(folder, first, last, _report(skip_damage)):
         if wanted.wants(entry):
             found = True
             click.echo(as_json(entry) if form == "json" else as_text(entry, wanted))
     if not found:
-        click.echo(nothing_matched(entries(folder), wanted, first, last), err=True)
+        click.echo(nothing_matched(entries(folder, lost=_quiet), wanted, first, last), err=True)
 
 
 @journal.command()
@@ -72,17 +91,18 @@ def follow(folder: Path | None, etc: Path, form: str, **asked: Any) -> None:
 @click.argument("out", type=click.File("w"), default="-")
 @beside.config
 @filter_options
-def export(folder: Path | None, etc: Path, out: IO[str], **asked: Any) -> None:
+@_skip
+def export(folder: Path | None, etc: Path, out: IO[str], skip_damage: bool, **asked: Any) -> None:
     """Write events as JSON lines to OUT (default: standard output)."""
     folder = beside.place_of(folder, etc)
     wanted = Filter(**asked)
     found = False
-    for entry in entries(folder):
+    for entry in entries(folder, lost=_report(skip_damage)):
         if wanted.wants(entry):
             found = True
             out.write(as_json(entry) + "\n")
     if not found:
-        click.echo(nothing_matched(entries(folder), wanted, None, None), err=True)
+        click.echo(nothing_matched(entries(folder, lost=_quiet), wanted, None, None), err=True)
 
 
 @journal.command()

@@ -128,7 +128,7 @@ class JournalDamaged(JournalError):
         super().__init__(
             f"{damage}.",
             next_step="restore the file from a copy, or start from a snapshot after these positions, or read"
-            ' with on_damage="skip"; a tail torn by a power loss is cut when the journal is next opened'
-            " for writing.",
+            ' past it (`vmm journal show --skip-damage`; in Python on_damage="skip"); a tail torn by a power'
+            " loss is cut when the journal is next opened for writing.",
         )
         self.damage = damage

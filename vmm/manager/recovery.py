@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,12 +22,21 @@ class NoSuchPosition(VmmError):
     code = "journal.position"
 
 
-def entries(folder: Path, first: int | None = None, last: int | None = None) -> Iterator[Entry]:
+def entries(
+    folder: Path,
+    first: int | None = None,
+    last: int | None = None,
+    lost: Callable[[journal.Damage], None] | None = None,
+) -> Iterator[Entry]:
     """The events of a journal, in order, from the oldest kept unless `first` says otherwise.
 
+    Damaged places go to `lost` and are passed over; without it they raise.
     Raises JournalError or BadJournal naming the place.
     """
-    for record in journal.read(folder, from_position=first, to=last):
+    records = journal.read(
+        folder, from_position=first, to=last, on_damage="raise" if lost is None else "skip", report=lost
+    )
+    for record in records:
         yield Entry(record.position, record.time_s, decode_event(record.payload, record.position))
 
 

@@ -6,8 +6,11 @@ The tree is never run by Python: nodes.py gives it meaning. What is refused here
 from __future__ import annotations
 
 import ast
+import re
 
 from vmm.rules.errors import ExpressionError
+
+_WITH_UNIT = re.compile(r"\b\d[\d.]*[A-Za-z]\w*")
 
 MAX_TEXT = 4000
 MAX_NODES = 400
@@ -108,6 +111,10 @@ def _parse(source: str, inner: str, mode: str) -> ast.AST:
 def _syntax_hint(inner: str) -> str:
     if "&&" in inner or "||" in inner:
         return "Write `and`, `or`, `not`."
+    if _WITH_UNIT.search(inner):
+        return (
+            "Numbers have no unit here: write them in the column's (2048 for MiB); minutes(5) is a duration."
+        )
     if "=" in inner.replace("==", "").replace("!=", "").replace("<=", "").replace(">=", ""):
         return "Write == to compare."
     return ""

@@ -13,7 +13,7 @@ from vmm.api.backtest import backtest
 from vmm.cli.main import vmm
 from vmm.decide.events import Entry, encode_event, tag_of
 from vmm.errors import ConfigError
-from vmm.journal import Journal
+from vmm.journal import Journal, JournalDamaged, read
 from vmm.manager.recovery import recover
 from vmm.simulate import Faults, SimHost, SimJob, Simulation
 
@@ -267,6 +267,24 @@ def test_a_kind_that_does_not_exist_is_a_usage_error(journal: Path) -> None:
     result = run("journal", "show", journal, "--kind", "bogus")
     assert result.exit_code == 2
     assert "'bogus' is not one of 'start', 'beat'" in result.output
+
+
+def test_a_damaged_journal_is_read_past_when_asked(journal: Path, tmp_path: Path) -> None:
+    place = tmp_path / "damaged"
+    with Journal.open(place, sync="none") as copy:
+        for record in read(journal, to=50):
+            copy.commit([(record.time_s, record.kind, record.payload)])
+    (segment,) = place.glob("*.vmmj")
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 255
+    segment.write_bytes(data)
+    for command in ("show", "export"):
+        with pytest.raises(JournalDamaged, match="--skip-damage"):
+            run("journal", command, place)
+        result = run("journal", command, place, "--skip-damage")
+        assert "damaged: " in result.stderr
+        assert "positions lost: " in result.stderr
+        assert len(result.stdout.splitlines()) == 49
 
 
 def test_journal_stats_as_json(journal: Path) -> None:

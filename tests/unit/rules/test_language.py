@@ -112,6 +112,8 @@ MISTAKES = {
     "expr = { sum(h.mode for h in manager.hosts.values()) > 1 }": "sum needs numbers, 'h.mode' is str.",
     "expr = { host.load = 1 }": "Write == to compare.",
     "expr = { host.load > 1 && host.ok }": "Write `and`, `or`, `not`.",
+    "expr = { host.memory_free_mib < 2GiB }": "Numbers have no unit here: write them in the column's",
+    "expr = { age(host.load) > 5m }": "minutes(5) is a duration.",
     "expr = { host.load is 1 }": "`is` is not part of the language.",
     "expr = { any(host.load) }": "any needs something to loop over.",
     "expr = { age(1) > 2 }": "age needs a column, not '1'.",
