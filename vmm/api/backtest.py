@@ -26,6 +26,7 @@ from vmm.decide.firing import firing_key
 from vmm.decide.outputs import Note, Output
 from vmm.decide.rulebook import Rules, compile_rules
 from vmm.errors import Refused
+from vmm.ini import FindingsError
 from vmm.manager.recovery import entries
 from vmm.messages.structs import Report
 from vmm.rules import Engine, Firing
@@ -106,12 +107,17 @@ def backtest(
     Raises FindingsError for wrong rules, JournalError for an unreadable journal.
     """
     core, first = _begin(folder, since_s)
-    trial = Trial(core, triggers, file, since_s)
-    if bulk:
-        BulkRun(trial).play(folder, first)
-    else:
-        for entry in entries(folder, first):
-            trial.feed(entry)
+    try:
+        trial = Trial(core, triggers, file, since_s)
+        if bulk:
+            BulkRun(trial).play(folder, first)
+        else:
+            for entry in entries(folder, first):
+                trial.feed(entry)
+    except FindingsError as exc:
+        # The changed rules take the place of triggers.ini among the recorded files.
+        found = [dataclasses.replace(f, file=file) if f.file == "triggers.ini" else f for f in exc.findings]
+        raise FindingsError(found) from None
     if not trial.shadows:
         raise Refused(
             f"the journal {folder} has no events in that time.",

@@ -14,7 +14,7 @@ from vmm.cli.plan_live import POLICIES_FILE
 from vmm.decide.catalogue import CATALOGUE, encode_catalogue
 from vmm.decide.rulebook import FILES, check_rules
 from vmm.errors import ConfigError
-from vmm.ini import Finding, FindingsError, read_text
+from vmm.ini import Finding, FindingsError, parse_ini, read_text
 from vmm.plugins.manager import PluginSet, arguments_of, load_plugins
 from vmm.rules import RuleBook, check_properties, check_triggers, default_schema
 from vmm.rules.layout import format_ini
@@ -60,10 +60,18 @@ def check(folder: Path, quiet: bool) -> None:
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 3 if a file would change.")
 @click.option("--diff", "show_diff", is_flag=True, help="Write nothing; print the changes.")
 def fmt(files: tuple[Path, ...], only_check: bool, show_diff: bool) -> None:
-    """Lay FILES out evenly. Comments, order and meaning stay."""
-    changed = 0
+    """Lay FILES out evenly. Comments, order and meaning stay.
+
+    A file with errors stays as it is: exit status 3.
+    """
+    changed = wrong = 0
     for path in files:
         before = _read(path, required=True)
+        errors = [f for f in parse_ini(before, str(path))[1] if f.severity == "error"]
+        if errors:
+            _say(errors)
+            wrong += 1
+            continue
         after = format_ini(before)
         if after == before:
             continue
@@ -78,7 +86,7 @@ def fmt(files: tuple[Path, ...], only_check: bool, show_diff: bool) -> None:
         else:
             _write(path, after)
             click.echo(f"{path}: laid out")
-    if only_check and changed:
+    if wrong or (only_check and changed):
         raise click.exceptions.Exit(FINDINGS)
 
 

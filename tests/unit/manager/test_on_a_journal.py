@@ -13,6 +13,7 @@ from vmm.api.backtest import backtest
 from vmm.cli.main import vmm
 from vmm.decide.events import Entry, encode_event, tag_of
 from vmm.errors import ConfigError
+from vmm.ini import FindingsError
 from vmm.journal import Journal, JournalDamaged, read
 from vmm.manager.recovery import recover
 from vmm.simulate import Faults, SimHost, SimJob, Simulation
@@ -107,6 +108,14 @@ def test_backtest_of_a_file_that_is_no_text(journal: Path, tmp_path: Path) -> No
     rules.write_bytes(b"[a]\n\xff\xfe")
     with pytest.raises(ConfigError, match="make it a readable UTF-8 text"):
         run("rules", "backtest", rules, "--journal", journal)
+
+
+def test_backtest_of_wrong_rules_names_their_file(journal: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "mine.ini"
+    for text in ("x", "[a]\nexpr = { 1 > }\ncmd = { sender.notify('x') }\n"):
+        rules.write_text(text)
+        with pytest.raises(FindingsError, match=r"mine\.ini:\d: error: "):
+            run("rules", "backtest", rules, "--journal", journal)
 
 
 def test_backtest_since_counts_only_what_is_younger(journal: Path) -> None:

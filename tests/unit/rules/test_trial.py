@@ -132,6 +132,15 @@ def test_test_runs_the_tests_of_a_file(etc: Path) -> None:
     assert (code, "tests.ini:1: error: there is no test in this file." in said) == (3, True)
 
 
+def test_fmt_leaves_what_it_cannot_read(tmp_path: Path) -> None:
+    path = tmp_path / "broken.ini"
+    path.write_text("[a]\nexpr={ 1 > 0\n")
+    code, said = run("fmt", path)
+    assert code == 3
+    assert "broken.ini:2: error: 'expr' opens a brace that is never closed." in said
+    assert path.read_text() == "[a]\nexpr={ 1 > 0\n"
+
+
 def test_fmt_checks_shows_and_writes(etc: Path) -> None:
     path = etc / "triggers.ini"
     messy = HOT.replace("expr = { host.load > 0.8 }", "expr={host.load > 0.8}")
