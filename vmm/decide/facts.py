@@ -71,8 +71,11 @@ def refresh(state: State, rules: Rules) -> None:
     )
     nodes_known = state.nodes_seen_s >= 0 and state.now_s - state.nodes_seen_s <= nodes_s
     jobs_known = state.batch_seen_s >= 0 and state.now_s - state.batch_seen_s <= jobs_s
+    busy = {promise.host for promise in state.promises}
+    for guest in state.guests.values():
+        busy |= {guest.host, guest.target}
     for host in state.hosts.values():
-        _host_facts(state, host, hosts_s)
+        _host_facts(state, host, hosts_s, host.name in busy)
     for guest in state.guests.values():
         _guest_facts(state, guest, nodes_known)
     waiting = _waiting_cpus(state)
@@ -192,7 +195,9 @@ def _take_guests(state: State, name: str, rows: list[Any]) -> int:
     changed = name not in state.hosts or name not in state.world.hosts
     host = state.hosts.setdefault(name, Host(name))
     changed |= host.guests != seen or host.guests_seen_s < 0
-    host.guests, host.guests_seen_s = seen, state.now_s
+    host.guests_seen_s = state.now_s
+    if host.guests != seen:
+        host.guests = seen  # never changed in place: the same object means the same guests
     state.world.hosts.add(name)
     for guest in state.guests.values():
         if guest.host == name and guest.state in LISTED:
@@ -236,11 +241,18 @@ def _take_nodes(state: State, rows: list[Any]) -> None:
         guest.node_seen_s = state.now_s
 
 
-def _host_facts(state: State, host: Host, limit_s: float) -> None:
+def _host_facts(state: State, host: Host, limit_s: float, busy: bool) -> None:
+    """`busy`: guests or promises of ours take room on it."""
     client = state.clients.get(host.name)
-    free = placement.free_on(state, host)
     up = client.state if client is not None else "gone"
     known = host.seen_s >= 0 and state.now_s - host.seen_s <= limit_s
+    # Of most hosts nothing has changed: work it out only where something did.
+    from_these = offer_of(host), up, known, host.dead, host.maintenance, state.settings
+    kept = state.host_facts.get(host.name)
+    if kept is not None and not busy and kept[0] == from_these and kept[1] is host.guests:
+        _publish(state, state.world.hosts, host.name, kept[2])
+        return
+    free = placement.free_on(state, host)
     facts: dict[str, Value] = {
         "name": host.name,
         "state": "dead" if host.dead else "maintenance" if up == "up" and host.maintenance else up,
@@ -252,6 +264,8 @@ def _host_facts(state: State, host: Host, limit_s: float) -> None:
         "hypervisor": host.hypervisor,
     }
     _publish(state, state.world.hosts, host.name, facts)
+    if not busy:
+        state.host_facts[host.name] = from_these, host.guests, facts
 
 
 def _guest_facts(state: State, guest: Guest, nodes_known: bool) -> None:
@@ -275,12 +289,11 @@ def _publish(state: State, table: Table, name: str, facts: dict[str, Value]) -> 
     """Write what differs; a fact that stays the same keeps the time since which it holds."""
     if name not in table:
         table.add(name)
+    columns, row = table.columns, table.rows[name]
     for column, value in facts.items():
-        reading = table.get(name, column)
-        if reading is None:
-            if value is not None:
-                table.set(name, column, value, state.now_s)
-        elif reading.value != value:
+        col = columns.get(column)
+        known = col.values[row] if col is not None else name if column == "name" else None
+        if value != known:
             table.set(name, column, value, state.now_s)
 
 

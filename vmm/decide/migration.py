@@ -77,10 +77,13 @@ def _ask(state: State, guest: Guest) -> None:
 def _arrived(state: State, guest: Guest, why: str) -> None:
     source, guest.host, guest.target = guest.host, guest.target, ""
     guest.missing = 0
-    row = state.hosts[source].guests.pop(guest.name, None) if source in state.hosts else None
-    if row is not None and guest.host in state.hosts:
+    left, now = state.hosts.get(source), state.hosts.get(guest.host)
+    if left is not None and guest.name in left.guests:
         # Until the hosts report again: the room there is free, the room here is taken.
-        state.hosts[guest.host].guests.setdefault(guest.name, row)
+        row = left.guests[guest.name]
+        left.guests = {name: other for name, other in left.guests.items() if name != guest.name}
+        if now is not None:
+            now.guests = {**now.guests, guest.name: now.guests.get(guest.name, row)}
     state.count("migrations done")
     guests.move(state, guest, "ready", f"moved from {source} to {guest.host}: {why}")
 

@@ -29,8 +29,10 @@ def free_on(state: State, host: Host, share: str = "") -> Free:
     A guest counts once, by the larger of what the host reports and what we asked for (also while it is being
     resized); one that is being moved counts on both hosts.
     """
-    memory = {name: row[0] for name, row in host.guests.items() if row[2] != "off"}
-    vcpus = {name: row[1] for name, row in host.guests.items() if row[2] != "off"}
+    memory, vcpus = {}, {}
+    for name, (memory_mib, cpus, is_in) in host.guests.items():
+        if is_in != "off":
+            memory[name], vcpus[name] = memory_mib, cpus
     for guest in state.guests.values():
         if host.name in (guest.host, guest.target) and guest.state in ALIVE:
             memory_mib, cpus = guest.spec.memory_mib, guest.spec.vcpus

@@ -17,8 +17,8 @@ from vmm.decide.state import State
 def rests_until_s(state: State) -> float:
     """Beats before this stream time find nothing to do, if nothing else happens meanwhile; it may be early.
 
-    Only right for a state that is at rest: one in which the last beat has changed nothing. What is left out:
-    rules, readings that grow too old, clients that fall silent, and what `facts_until_s` says.
+    Only right for a state that is at rest: one in which a look at guests has changed nothing. What is left
+    out: rules, readings that grow too old, clients that fall silent, and what `facts_until_s` says.
     """
     now_s = state.now_s
     if any(host.leftovers for host in state.hosts.values()):

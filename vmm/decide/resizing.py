@@ -79,7 +79,8 @@ def _done(state: State, guest: Guest, resize: Resize, record: CommandRecord) -> 
     guest.spec, guest.resize, guest.resized_s = resized(guest.spec, size), None, state.now_s
     host = state.hosts.get(guest.host)
     if host is not None and guest.name in host.guests:  # until the host reports again
-        host.guests[guest.name] = (size.memory_mib, size.vcpus, host.guests[guest.name][2])
+        row = size.memory_mib, size.vcpus, host.guests[guest.name][2]
+        host.guests = {**host.guests, guest.name: row}
     state.count("resizes done")
     _tell(state, guest, f"has {size}: {guest.host} read it back")
 

@@ -70,20 +70,21 @@ def decide(
     if isinstance(event, Ticked):
         changed, same = bool(state.outputs), True
     if changed or (same and not quiet.is_at_rest(state, rules)):
-        _look_around(state, rules, isinstance(event, Ticked))
+        _look_around(state, rules)
     run_rules(state, rules, engine, onlooker)
     return state, state.take_outputs()
 
 
-def _look_around(state: State, rules: Rules, is_beat: bool) -> None:
+def _look_around(state: State, rules: Rules) -> None:
     """Guests move on by what is known now, and the facts about them are published."""
     serial, happened = state.serial, bool(state.outputs)
+    state.looks += 1
     state.rest_until_s = -inf
     for guest in list(state.guests.values()):
         guests.step(state, guest)
     fencing.sweep(state)
     facts.refresh(state, rules)
-    if is_beat and not happened and not state.outputs and state.serial == serial:
+    if not happened and not state.outputs and state.serial == serial:
         state.rest_until_s = quiet.rests_until_s(state)
         state.facts_until_s = quiet.facts_until_s(state, rules, state.now_s)
 

@@ -63,10 +63,13 @@ class Flow:
         self.place[self.order[behind] - base] = self.numbers[behind]
         self._columns: dict[str, FlowColumn] = {}
 
-    def column(self, name: str, tokens: Ints | None = None) -> FlowColumn:
+    def column(self, name: str, tokens: Callable[[str, str], Ints] | None = None) -> FlowColumn:
+        """`tokens(kind, column)` gives the numbers of the values before, where they are no numbers."""
         found = self._columns.get(name)
         if found is None:
-            found = self._columns[name] = FlowColumn(self, self.table.columns[name], self.said[name], tokens)
+            column = self.table.columns[name]
+            before = None if column.type in n.NUMERIC or tokens is None else tokens(self.table.kind, name)
+            found = self._columns[name] = FlowColumn(self, column, self.said[name], before)
         return found
 
     def records_of(self, elements: Bools) -> Ints:

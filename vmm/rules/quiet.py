@@ -55,10 +55,13 @@ class Following:
         for engine in self.engines:
             for program in engine.programs:
                 self._follow_program(program)
+        self.reads: set[tuple[str, str]] = set()
+        """All columns that rules read, and so want to be up to date."""
         for engine in self.engines:
             for runner in engine.runners:
                 if runner.rule.enabled:
                     self._follow_rule(runner)
+                    self.reads |= runner.rule.reads
         self._hook()
 
     # -- building -----------------------------------------------------------------------------------
@@ -200,7 +203,7 @@ class Following:
             flow = flows.get(kind)
             if flow is None:
                 continue
-            column = flow.column(name, None if self._is_number(kind, name) else tokens(kind, name))
+            column = flow.column(name, tokens)
             touch = (kind, name) in self.touched
             fixed.append(flow.records_of(column.changed | column.touched if touch else column.changed))
         for stops in self._stops:
@@ -212,9 +215,6 @@ class Following:
             if link.form.table.flow is not None:
                 link.begin()
         return True
-
-    def _is_number(self, kind: str, column: str) -> bool:
-        return self.world.table(kind).columns[column].type in n.NUMERIC
 
     def next_stop(self, at: int, end: int) -> int:
         """The first record from `at` on that may change what a rule sees; `end` if there is none before."""

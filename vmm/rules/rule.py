@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vmm.rules import nodes as n
 from vmm.rules.calls import CallSpec
 from vmm.rules.nodes import Node
 from vmm.rules.schema import Schema
@@ -57,6 +58,14 @@ class Rule:
     priority: int = 0
     source: Mapping[str, str] = field(default_factory=dict)
     lines: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> set[tuple[str, str]]:
+        """Kind and name of every column that conditions and commands read."""
+        arguments = [arg for call in self.cmd for arg in (*call.args, *(arg for _, arg in call.kwargs))]
+        nodes = [node for node in (self.expr, self.until, *arguments) if node is not None]
+        parts = (part for node in nodes for part in n.walk(node))
+        return {(part.kind, part.column) for part in parts if isinstance(part, n.ColumnRead)}
 
     @property
     def content_hash(self) -> str:

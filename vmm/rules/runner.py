@@ -31,7 +31,8 @@ Watching = Callable[[n.Node, str | None, Callable[[], None]], Watch]
 
 
 class Runner:
-    """`seen` is each row's truth as last taken in, `recheck` rows to look at whatever their truth.
+    """`seen` is each row's truth as last taken in, `turns` how often one has become another, `recheck` rows
+    to look at whatever their truth.
 
     `enqueue` tells the engine that there is something to do.
     """
@@ -45,6 +46,7 @@ class Runner:
         self.next_tick_s: float | None = None
         self.instances: dict[int, Instance] = {}
         self.seen: dict[int, bool | None] = {}
+        self.turns = 0
         self.recheck: set[int] = set()
         self.samples: set[int] = set()
         self.examined: Iterable[int] = ()
@@ -177,6 +179,7 @@ class Runner:
             now = truth(row)
             if now is not seen.get(row, False):
                 seen[row] = now
+                self.turns += 1
                 rows.add(row)
         rows |= samples
         if self.until is not None:

@@ -12,7 +12,6 @@ from vmm.rules.forms import TRUE_CODE, Form
 from vmm.rules.programs import Extreme, Program, Total
 
 _HUGE = 1e290
-_FEW = 256
 
 
 class TakeIn:
@@ -24,11 +23,17 @@ class TakeIn:
         self._records: list[int] = []
         self._elements: Ints = np.zeros(0, np.int64)
         self._at = 0
+        self._rows: list[int] | None = None
+        self._values: list[Any] = []
+        self._plain = False
+        self._scale = 0.0
+        self._scaled: list[int] | None = None
 
     def begin(self) -> None:
         """A new flow has begun."""
         form, flow = self.form, self.form.table.flow
         assert flow is not None
+        self._rows, self._scale = None, 0.0
         if not form.is_number:
             # Truths seldom change: keep where.
             elements = flow.place[form.changed[flow.place]]
@@ -55,25 +60,31 @@ class TakeIn:
                     for row, value in zip(rows, values, strict=True):
                         program.change(row, value)
             return
-        elements = flow.place[span]
-        if len(elements) > _FEW:
-            elements = last_of_each(flow.row[elements], elements, flow.base)
-        rows = flow.row[elements].tolist()
-        values = form.python(elements)
-        plain = bool((form.code[elements] == TRUE_CODE).all())
-        scaled: list[int] | None = None
+        if self._rows is None:
+            self._rows, self._values = flow.rows.tolist(), form.python(flow.place)
+            self._plain = bool((form.code[flow.place] == TRUE_CODE).all())
+        rows, values = self._rows[span], self._values[span]
         for program in self.programs:
-            listeners = program.listeners
-            if plain and len(listeners) == 1 and program.total is not None and program.total.floats:
-                if scaled is None:
-                    scaled = _scaled(form.value[elements], program.total)
-                if scaled is not None and _add_up(program, program.total, rows, values, scaled):
+            if self._plain and len(program.listeners) == 1:
+                total, extreme = program.total, program.extreme
+                if total is not None and total.floats and total.scale:
+                    scaled = self._scaled_for(total)
+                    if scaled is not None and _add_up(program, total, rows, values, scaled[span]):
+                        continue
+                if extreme is not None:
+                    _pass_by(program, extreme, rows, values)
                     continue
-            if plain and len(listeners) == 1 and program.extreme is not None:
-                _pass_by(program, program.extreme, rows, values)
-                continue
             for row, value in zip(rows, values, strict=True):
                 program.change(row, value)
+
+    def _scaled_for(self, total: Total) -> list[int] | None:
+        """All the flow's values in the total's unit, if that holds them exactly."""
+        if self._scale != total.scale:
+            self._scale = total.scale
+            flow = self.form.table.flow
+            assert flow is not None
+            self._scaled = _scaled(self.form.value[flow.place], total)
+        return self._scaled
 
 
 def last_of_each(rows: Ints, elements: Ints, base: int) -> Ints:
@@ -84,9 +95,6 @@ def last_of_each(rows: Ints, elements: Ints, base: int) -> Ints:
 
 
 def _scaled(values: Any, total: Total) -> list[int] | None:
-    """The values in the total's unit, if that holds them exactly."""
-    if not total.scale:
-        return None
     with np.errstate(all="ignore"):
         scaled = values * total.scale
         if not ((np.abs(scaled) < _HUGE) & (np.rint(scaled) == scaled)).all():
@@ -95,10 +103,12 @@ def _scaled(values: Any, total: Total) -> list[int] | None:
 
 
 def _add_up(program: Program, total: Total, rows: list[int], values: list[float], scaled: list[int]) -> bool:
-    """Total.change for one finite float instead of another; False when some row is not so."""
+    """Total.change for one finite float after another; False, and nothing done, when that is not all."""
     old, parts = program.values, total.parts
-    if not total.scale or len(parts) < len(old) or any(type(old[row]) is not float for row in rows):
-        return False
+    if len(parts) < len(old) or total.count < len(old):
+        for row in rows:
+            if row >= len(parts) or type(old[row]) is not float:
+                return False
     more = 0
     for row, value, part in zip(rows, values, scaled, strict=True):
         more += part - parts[row]

@@ -113,7 +113,7 @@ class Timed(_Listed):
         super().__init__()
         self._form = form
         self._runner = runner
-        self._seen: dict[int, bool | None] = {}
+        self._turns = -1
 
     def begin(self) -> bool:
         flow = self._form.table.flow
@@ -127,10 +127,10 @@ class Timed(_Listed):
 
     def _choose(self) -> None:
         flow = self._form.table.flow
-        self._seen = {row: truth for row, truth in self._runner.seen.items() if truth is not False}
+        self._turns = self._runner.turns
         if flow is None:
             return
-        before = codes_of(self._seen, flow.base)[flow.row]
+        before = codes_of(self._runner.seen, flow.base)[flow.row]
         differs = (self._form.code != before) & ~flow.first
         if not differs.any():
             self._list([])
@@ -140,7 +140,7 @@ class Timed(_Listed):
         self._list(flow.records_of(so_far > so_far[starts]).tolist())
 
     def look_again(self) -> None:
-        if self._seen != {row: truth for row, truth in self._runner.seen.items() if truth is not False}:
+        if self._turns != self._runner.turns:
             self._choose()
 
 

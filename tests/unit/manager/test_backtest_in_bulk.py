@@ -13,6 +13,9 @@ from random_journal import Stream, triggers
 
 from vmm.api.backtest import Trial, _begin, backtest
 from vmm.api.bulk import run as bulk_run
+from vmm.decide import quiet
+from vmm.decide.core import Core
+from vmm.decide.events import Entry, decode_event
 from vmm.manager.recovery import entries
 
 
@@ -41,7 +44,7 @@ def assert_same(slow: Trial, fast: Trial) -> None:
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_run, "_SHORT", 3)
+    monkeypatch.setattr(bulk_run, "_SHORT", 1)
     monkeypatch.setattr(bulk_run, "_LEAST", 24)
 
 
@@ -85,3 +88,24 @@ def test_an_unchanged_file_would_have_done_what_was_done(seed, clients, calm, su
     fired, would = ([(f.at, f.position, f.time_s) for f in side] for side in (result.recorded, result.would))
     assert sorted(would) == sorted(fired)
     assert all((row.more, row.fewer, row.flaps) == (0, 0, row.flaps_recorded) for row in result.rows())
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    clients=st.integers(2, 16),
+    calm=st.sampled_from([0.9, 0.99, 1.0]),
+    surprises=st.sampled_from([0.01, 0.05, 0.3]),
+)
+def test_a_core_at_rest_misses_nothing(seed, clients, calm, surprises) -> None:
+    """Looking at guests and facts after every event finds nothing else."""
+    dice = random.Random(seed)
+    stream = Stream(seed, clients, calm)
+    rules = [triggers(dice, dice.randrange(1, 15)) for _ in range(2)]
+    stream.make(dice.choice([60, 200]), rules, surprises)
+    core = Core()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(quiet, "is_at_rest", lambda *_: False)
+        for position, (time_s, _, payload) in enumerate(stream.rows, 1):
+            core.feed(Entry(position, time_s, decode_event(payload)))
+    assert core.snapshot() == stream.core.snapshot()

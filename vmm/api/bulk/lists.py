@@ -30,7 +30,8 @@ class Lists:
             for name, command in structural
             if command in ("host_facts", "guests")
         ]
-        self._read: dict[tuple[str, str], tuple[object, object]] = {}
+        self._read: dict[str, dict[str, tuple[object, object]]] = {name: {} for name, _, _ in self._said}
+        """Property -> host -> a value, and what it means: as long as the table holds this very object."""
 
     def unsettled(self) -> frozenset[str]:
         """Their names, or EVERY."""
@@ -43,32 +44,32 @@ class Lists:
                 host = state.hosts.get(guest.host)
                 if guest.missing or host is None or not facts.runs_in(host.guests, guest):
                     out.add(guest.host)
-        clients = state.world.clients
+        clients, hosts = state.world.clients, state.hosts
+        rows = clients.rows
         for name, command, read in self._said:
-            values = clients.columns[name].values
-            for client, host in state.hosts.items():
-                row = clients.rows.get(client)
+            values, kept, is_offer = clients.columns[name].values, self._read[name], command == "host_facts"
+            for client, host in hosts.items():
+                row = rows.get(client)
                 value = None if row is None else values[row]
                 if value is None:
                     continue
-                found = self._understood(client, name, value, read)
-                same = (
-                    host.seen_s >= 0 and found == offer_of(host)
-                    if command == "host_facts"
-                    else host.guests_seen_s >= 0 and found == host.guests
-                )
+                found = kept.get(client)
+                if found is None or found[0] is not value:
+                    found = kept[client] = value, _understood(value, read)
+                if is_offer:
+                    same = host.seen_s >= 0 and found[1] == offer_of(host)
+                else:
+                    same = host.guests_seen_s >= 0 and (found[1] is host.guests or found[1] == host.guests)
+                    if same:
+                        kept[client] = value, host.guests  # the next look is quicker
                 if not same:
                     out.add(client)
         return frozenset(out)
 
-    def _understood(self, client: str, name: str, value: Any, read: Callable[[Any], Any]) -> object:
-        """What the core makes of the value, kept as long as the table holds this very object."""
-        kept = self._read.get((client, name))
-        if kept is not None and kept[0] is value:
-            return kept[1]
-        try:
-            found = read(value)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            found = _MALFORMED
-        self._read[client, name] = (value, found)
-        return found
+
+def _understood(value: Any, read: Callable[[Any], Any]) -> object:
+    """What the core makes of the value."""
+    try:
+        return read(value)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return _MALFORMED

@@ -7,7 +7,6 @@ vmm/rules/quiet.py for the rules), takes them in by columns, and hands all other
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -73,6 +72,9 @@ class BulkRun:
         self._tokens: Tokens | None = None
         self._lists: Lists | None = None
         self._size = _LEAST * 4
+        self._looks = -1
+        self._singly = self._pause = 0
+        """Records to feed one by one before the next window; how many it were the last time."""
 
     def play(self, folder: Path, first: int | None) -> None:
         """From position `first` on. Raises JournalError, BadJournal."""
@@ -87,14 +89,21 @@ class BulkRun:
                 self._feed(chunk, at)
                 at += 1
                 continue
-            end = min(len(chunk), at + self._size, self.run.begins_at(chunk.times_s, at))
-            if end - at <= _SHORT:
+            begins = self.run.begins_at(chunk.times_s, at)
+            end = min(len(chunk), at + (self._singly or self._size), begins)
+            if self._singly or end - at <= _SHORT:
+                self._singly = 0
                 end = max(end, at + 1)
                 while at < end:
                     self._feed(chunk, at)
                     at += 1
                 continue
-            at = self._window(chunk, at, end)
+            first, at = at, self._window(chunk, at, end)
+            if at < end and at - first < 2 * _SHORT:
+                # So much is going on (a cluster comes up) that windows do not pay.
+                self._pause = self._singly = min(_LEAST, max(_SHORT, 2 * self._pause))
+            else:
+                self._pause = 0
 
     def _feed(self, chunk: Chunk, at: int) -> None:
         """One record in the ordinary way, outside of a window."""
@@ -120,8 +129,9 @@ class BulkRun:
     def _is_settled(self, before: frozenset[str]) -> bool:
         """Whether no more hosts than `before` must be listened to even where they say the same again."""
         assert self._lists is not None
-        if self.core.state.rest_until_s > -inf:
-            return True  # guests were not looked at
+        if self.core.state.looks == self._looks:
+            return True
+        self._looks = self.core.state.looks
         now = self._lists.unsettled()
         return now == before or (now != EVERY and before != EVERY and now < before)
 
@@ -136,7 +146,7 @@ class BulkRun:
         assert self._tokens is not None
         assert self._lists is not None
         people, tokens, lists = self._people, self._tokens, self._lists
-        window = Window(self.core, chunk, first, end, people, tokens, self._names, lists)
+        window = Window(self.core, chunk, first, end, people, tokens, self._names, lists, following.reads)
         if not following.begin(window.flows, first, end, self._tokens.present):
             for at in range(first, min(end, first + _LEAST)):
                 self._feed(chunk, at)
@@ -153,8 +163,10 @@ class BulkRun:
             calm = self._step(chunk, window, following, at)
             at += 1
             if not calm:
+                window.putting.catch_up(at)
                 self._size = max(_LEAST, self._size // 2)
                 return at
+        window.putting.catch_up(end)
         self._settle()
         self._size = min(_MOST, self._size * 2)
         return at
@@ -172,6 +184,7 @@ class BulkRun:
         """One record in the ordinary way; False when the window's picture is not right any more."""
         entry = chunk.entry(at)
         self.slow += 1
+        window.before(at)
         outputs = self.run.feed(entry)
         following.pass_by(at + 1)
         following.look_again()

@@ -38,6 +38,11 @@ class Tokens:
         found[none] = NO_VALUE
         return found
 
+    def kept(self, kind: str, column: str) -> Ints:
+        """As `present` gave it for the present window."""
+        found = self._present.get((kind, column))
+        return self.present(kind, column) if found is None else found
+
     def forget(self, kind: str, row: int) -> None:
         """An ordinary step has set values of this row."""
         for (table, _), found in self._present.items():
@@ -49,7 +54,10 @@ class Tokens:
 
     def note(self, kind: str, column: str, row: int, token: int) -> None:
         """The row holds the value that the token encodes."""
-        self.present(kind, column)[row] = token
+        kept = self.kept(kind, column)
+        if row >= len(kept):
+            kept = self.present(kind, column)
+        kept[row] = token
 
     def value(self, token: int) -> Any:
         """What the token encodes."""

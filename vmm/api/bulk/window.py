@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vmm.api.bulk.chunk import OTHER, REPORT, Chunk
+from vmm.api.bulk.chunk import BEAT, OTHER, REPORT, Chunk
 from vmm.api.bulk.lists import EVERY, Lists
 from vmm.api.bulk.people import People
+from vmm.api.bulk.putting import Putting
 from vmm.api.bulk.tokens import Tokens
-from vmm.cluster.bulk import put, put_numbers
 from vmm.decide.clients import ROLL_CALL_S
 from vmm.decide.core import Core
 from vmm.decide.facts import STRUCTURAL
-from vmm.rules import nodes as n
-from vmm.rules.flow import NO_TOKEN, NO_VALUE, Flow, Said
+from vmm.rules.flow import Flow, Said
 from vmm.rules.quiet import Following
-from vmm.rules.taking import last_of_each
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -40,7 +37,7 @@ class Window:
 
     def __init__(
         self, core: Core, chunk: Chunk, first: int, end: int, people: People, tokens: Tokens,
-        names: Sequence[str], lists: Lists,
+        names: Sequence[str], lists: Lists, reads: Set[tuple[str, str]],
     ) -> None:  # fmt: skip
         self.core = core
         self.chunk = chunk
@@ -68,10 +65,11 @@ class Window:
             for kind in ("client", "host", "guest")
             if (flow := self._flow(kind, low + chosen, reports[chosen], client[chosen])) is not None
         }
-        self._records = {kind: flow.records.tolist() for kind, flow in self.flows.items()}
         self._beats: list[int] = chunk.beats[slice(*np.searchsorted(chunk.beats, (first, end)))].tolist()
         self._beat_clock: list[float] = chunk.clock_s[self._beats].tolist()
         self._structural = structural_of(core, names)
+        self.putting = Putting(core, self.flows, tokens, reads, first)
+        self.putting.listen(people, self._seq, self._structural)
         self._looks: set[int] = set(self._beats)
         self.expiries: set[int] = set()
         """Stops at which readings grow too old."""
@@ -144,9 +142,7 @@ class Window:
                 due = times + column.max_age_s
                 late = due[(due < end_s) & np.array([v is not None for v in column.values], np.bool_)]
             else:
-                found = flow.column(
-                    name, None if column.type in n.NUMERIC else self.tokens.present(kind, name)
-                )
+                found = flow.column(name, self.tokens.present)
                 clock = flow.element_times_s()
                 until = np.concatenate((clock[1:], [end_s]))
                 last = np.concatenate((flow.first[1:], [True]))
@@ -190,7 +186,7 @@ class Window:
         if self.unsettled == EVERY:
             settled[:] = False
         for name, _ in self._structural:
-            column = flow.column(name, self.tokens.present("client", name))
+            column = flow.column(name, self.tokens.present)
             said = column.touched
             differs = said & (column.changed | ~settled[flow.row])
             stops[flow.records_of(differs) - self.first] = True
@@ -218,13 +214,8 @@ class Window:
     def take_in(self, at: int, end: int, following: Following) -> None:
         """Records `at` to `end` - 1 decide nothing: bring the state behind them."""
         state, chunk = self.core.state, self.chunk
-        spans = {}
-        for kind, records in self._records.items():
-            span = slice(bisect_left(records, at), bisect_left(records, end))
-            if span.start < span.stop:
-                spans[kind] = span
-        for kind, span in spans.items():
-            self._put(kind, span)
+        spans = self.putting.spans(at, end)
+        self.putting.take_in(spans)
         following.take_in(spans, end)
         low, high = bisect_left(self._beats, at), bisect_left(self._beats, end)
         while True:
@@ -236,57 +227,13 @@ class Window:
         state.now_s = float(chunk.clock_s[end - 1])
         state.world.now_s = max(state.world.now_s, state.now_s)
 
-    def _put(self, kind: str, span: slice) -> None:
-        flow = self.flows[kind]
-        elements = flow.place[span]
-        if len(elements) > _FEW:
-            elements = last_of_each(flow.row[elements], elements, flow.base)
-        rows = flow.row[elements]
-        for name, said in flow.said.items():
-            if not said.states[span].any():
-                continue
-            numeric = flow.table.columns[name].type in n.NUMERIC
-            column = flow.column(name, None if numeric else self.tokens.present(kind, name))
-            times = column.times_view()[elements]
-            if numeric:
-                put_numbers(flow.table, column.column, rows, column.values[elements], times)
-            else:
-                self._put_tokens(kind, name, rows, column.values[elements].astype(np.int64), times)
-        if kind == "client":
-            self._heard(flow, elements, rows)
-
-    def _put_tokens(self, kind: str, name: str, rows: Ints, ids: Ints, times: NDArray[np.float64]) -> None:
-        table = self.core.state.world.table(kind)
-        column, present = table.columns[name], self.tokens.present(kind, name)
-        values: list[Any] = []
-        for row, token in zip(rows.tolist(), ids.tolist(), strict=True):
-            if token == NO_VALUE:
-                values.append(None)
-            elif token in (NO_TOKEN, present[row]):
-                values.append(column.values[row])
-            else:
-                values.append(self.tokens.value(token))
-        put(table, column, rows, values, times)
-        present[rows] = ids
-
-    def _heard(self, flow: Flow, elements: Ints, rows: Ints) -> None:
-        """Their clients were heard, and the hosts among them looked at."""
-        by_row, hosts = self.people.by_row, self.core.state.hosts
-        reports = flow.order[elements] - flow.base
-        seqs, times = self._seq[reports].tolist(), flow.times_s[reports].tolist()
-        places = rows.tolist()
-        for row, seq, time_s in zip(places, seqs, times, strict=True):
-            client = by_row[row]
-            if client is not None:
-                client.seq, client.heard_s = seq, time_s
-        for name, command in self._structural:
-            read = flow.column(name, self.tokens.present("client", name)).times_view()[elements].tolist()
-            for row, time_s in zip(places, read, strict=True):
-                client = by_row[row]
-                host = hosts.get(client.name) if client is not None else None
-                if host is None or time_s != time_s:
-                    continue
-                if command == "host_facts":
-                    host.seen_s = max(host.seen_s, time_s)
-                elif command == "guests":
-                    host.guests_seen_s = max(host.guests_seen_s, time_s)
+    def before(self, at: int) -> None:
+        """Record `at` is fed next."""
+        clock_s = self.chunk.clock_s[at]
+        if (
+            not (self.flowing[at - self.first] or self.chunk.kinds[at] == BEAT)
+            or at in self.expiries
+            or self.chunk.gaps_s[at] > self.core.state.settings.resend_s
+            or any(table.expiry_s < clock_s for table in self.core.state.world.tables())
+        ):
+            self.putting.catch_up(at)

@@ -1,0 +1,196 @@
+"""Puts what reports say into the tables: at once where a rule reads it, else when a window ends."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Set
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmm.api.bulk.people import People
+from vmm.api.bulk.tokens import Tokens
+from vmm.cluster.bulk import put, put_numbers
+from vmm.cluster.columns import Column
+from vmm.cluster.model import Client, Host
+from vmm.decide.core import Core
+from vmm.rules import nodes as n
+from vmm.rules.flow import KNOWN, NO_TOKEN, NO_VALUE, Flow
+from vmm.rules.taking import last_of_each
+
+Ints = NDArray[np.int64]
+_TYPES = {"float": float, "int": int, "bool": bool}
+
+
+class Putting:
+    """One window's reports. `reads` are the columns (kind, name) that rules read, `structural` the
+    properties that make the picture of the cluster, with their collectors."""
+
+    def __init__(
+        self, core: Core, flows: Mapping[str, Flow], tokens: Tokens, reads: Set[tuple[str, str]], first: int
+    ) -> None:
+        self._core = core
+        self._flows = flows
+        self._tokens = tokens
+        self._put_to = first
+        self.records: dict[str, list[int]] = {}
+        self._times: dict[str, list[float]] = {}
+        self._read: list[tuple[str, str]] = []
+        self._unread: list[tuple[str, str]] = []
+        self._arrivals: dict[str, tuple[int, list[int]]] = {}
+        for kind, flow in flows.items():
+            self.records[kind] = flow.records.tolist()
+            self._times[kind] = flow.times_s.tolist()
+            self._arrivals[kind] = flow.table.edition, list(flow.table.arrivals)
+            for name in flow.said:
+                is_read = (kind, name) in reads
+                (self._read if is_read else self._unread).append((kind, name))
+        self._lists: dict[tuple[str, str], _Plain | None] = {}
+        self._clients: list[Client | None] = []
+        self._seqs: list[int] = []
+        self._hosts: list[tuple[str, list[int], list[tuple[Host, float]]]] = []
+
+    def listen(self, people: People, seqs: Ints, structural: list[tuple[str, str]]) -> None:
+        """Prepare to note who was heard, and when."""
+        flow = self._flows.get("client")
+        if flow is None:
+            return
+        by_row, hosts = people.by_row, self._core.state.hosts
+        self._clients = [by_row[row] for row in flow.rows.tolist()]
+        self._seqs = seqs.tolist()
+        for name, command in structural:
+            if command not in ("host_facts", "guests"):
+                continue
+            said = np.flatnonzero(flow.column(name, self._tokens.present).touched[flow.place])
+            places, times = said.tolist(), self._times["client"]
+            found = [(place, self._clients[place]) for place in places]
+            pairs = [(place, hosts.get(client.name)) for place, client in found if client is not None]
+            kept = [(place, (host, times[place])) for place, host in pairs if host is not None]
+            field = "seen_s" if command == "host_facts" else "guests_seen_s"
+            self._hosts.append((field, [place for place, _ in kept], [pair for _, pair in kept]))
+
+    def spans(self, at: int, end: int) -> dict[str, slice]:
+        """The reports of records `at` to `end` - 1 in each flow that has any."""
+        out = {}
+        for kind, records in self.records.items():
+            low = bisect_left(records, at)
+            high = bisect_left(records, end, low)
+            if low < high:
+                out[kind] = slice(low, high)
+        return out
+
+    def take_in(self, spans: Mapping[str, slice]) -> None:
+        """What others may look at before the window ends: columns that are read, and who was heard."""
+        for kind, name in self._read:
+            if kind in spans:
+                self._put_read(kind, name, spans[kind])
+        span = spans.get("client")
+        if span is None:
+            return
+        low, high = span.start, span.stop
+        times = self._times["client"]
+        for client, seq, time_s in zip(
+            self._clients[low:high], self._seqs[low:high], times[low:high], strict=True
+        ):
+            if client is not None:
+                client.seq, client.heard_s = seq, time_s
+        for field, places, pairs in self._hosts:
+            for host, time_s in pairs[bisect_left(places, low) : bisect_left(places, high)]:
+                if getattr(host, field) < time_s:
+                    setattr(host, field, time_s)
+
+    def catch_up(self, end: int) -> None:
+        """All the rest of the reports before record `end`, also of those that were fed one by one."""
+        if end > self._put_to:
+            spans = self.spans(self._put_to, end)
+            for kind, name in self._unread:
+                if kind in spans:
+                    self._put(kind, name, spans[kind])
+            self._put_to = end
+
+    def _put_read(self, kind: str, name: str, span: slice) -> None:
+        key = kind, name
+        if key not in self._lists:
+            self._lists[key] = _plain(self._flows[kind], name)
+        plain = self._lists[key]
+        if plain is None:
+            self._put(kind, name, span)
+        else:
+            plain.put(span)
+
+    def _put(self, kind: str, name: str, span: slice) -> None:
+        flow = self._flows[kind]
+        if not flow.said[name].states[span].any():
+            return
+        elements = self._last(kind, flow, span)
+        rows = flow.row[elements]
+        column = flow.column(name, self._tokens.present)
+        times = column.times_view()[elements]
+        if column.column.type in n.NUMERIC:
+            put_numbers(flow.table, column.column, rows, column.values[elements], times)
+        else:
+            self._put_tokens(flow, column.column, rows, column.values[elements].astype(np.int64), times)
+
+    def _last(self, kind: str, flow: Flow, span: slice) -> Ints:
+        """The last element of each row that still belongs to whom it belonged to."""
+        elements = flow.place[span]
+        elements = last_of_each(flow.row[elements], elements, flow.base)
+        table = flow.table
+        edition, before = self._arrivals[kind]
+        if table.edition == edition:
+            return elements
+        now, names = table.arrivals, table.row_names
+        same = [names[row] is not None and before[row] == now[row] for row in flow.row[elements].tolist()]
+        return elements[np.array(same, np.bool_)]
+
+    def _put_tokens(
+        self, flow: Flow, column: Column, rows: Ints, ids: Ints, times: NDArray[np.float64]
+    ) -> None:
+        kept = self._tokens.kept(flow.table.kind, column.name)
+        values: list[Any] = []
+        for row, token in zip(rows.tolist(), ids.tolist(), strict=True):
+            if token == NO_VALUE:
+                values.append(None)
+            elif token in (NO_TOKEN, kept[row]):
+                values.append(column.values[row])
+            else:
+                values.append(self._tokens.value(token))
+        put(flow.table, column, rows, values, times)
+        kept[rows] = ids
+
+
+class _Plain:
+    """A column of numbers that every report of the window tells: they are put one after another."""
+
+    def __init__(self, flow: Flow, name: str) -> None:
+        found = flow.column(name)
+        self._flow = flow
+        self._column = found.column
+        self._rows: list[int] = flow.rows.tolist()
+        values = found.values[flow.place]
+        kind = _TYPES[found.type]
+        self._values: list[Any] = values.tolist() if kind is float else list(map(kind, values.tolist()))
+
+    def put(self, span: slice) -> None:
+        flow, column = self._flow, self._column
+        stored, rows = column.values, self._rows[span]
+        if column.unknown:
+            for row, value in zip(rows, self._values[span], strict=True):
+                if stored[row] is None:
+                    column.unknown -= 1
+                stored[row] = value
+        else:
+            for row, value in zip(rows, self._values[span], strict=True):
+                stored[row] = value
+        column.times_view()[flow.rows[span]] = flow.times_s[span]
+        if column.max_age_s != np.inf:
+            flow.table.note_age(column, float(flow.times_s[span.start]))
+        column.outdate_all(rows)
+
+
+def _plain(flow: Flow, name: str) -> _Plain | None:
+    said = flow.said[name]
+    if flow.table.columns[name].type not in n.NUMERIC or not (said.states == KNOWN).all():
+        return None
+    return _Plain(flow, name)
