@@ -21,6 +21,7 @@ LONG = {
     "test_parts.py": "random orders on threads",
     "test_plan_invariants.py": "many random clusters",
     "test_plan_known.py": "exhaustive optima",
+    "test_plan_more_is_better.py": "dozens of searches for each cluster",
     "test_plan_parts.py": "plans of larger clusters",
     "test_pure_core.py": "many random streams",
     "test_plan_check.py": "rehearses many plans",

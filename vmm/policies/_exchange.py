@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import default_rng
 
-from vmm.policies._problem import Floats, Ints
+from vmm.policies._problem import Bools, Floats, Ints, Problem
 from vmm.policies._state import State
 from vmm.policies.constraints import SLACK
 
@@ -22,6 +22,17 @@ _NOISE = 1 << 18
 PARTNERS = 48
 _LEAST = 1e-12
 """Least gain that counts as one."""
+
+
+def exchangeable(problem: Problem) -> bool:
+    """False when nothing can be exchanged: no metric, ceilings, only tagged kinds, or no second host."""
+    p = problem
+    hosts = int((p.online > 0).sum())
+    return bool(len(p.weight)) and not p.caps and bool(_untagged(p).any()) and hosts > 1
+
+
+def _untagged(p: Problem) -> Bools:
+    return np.asarray(~(p.apart.member.any(axis=1) | p.near.member.any(axis=1) | p.wide.member.any(axis=1)))
 
 
 class Exchange:
@@ -42,8 +53,7 @@ class Exchange:
         self._need = np.pad(p.need, pad)
         self._square = p.scale**2
         self._none = p.kinds
-        tagged = p.apart.member.any(axis=1) | p.near.member.any(axis=1) | p.wide.member.any(axis=1)
-        self._plain = ~tagged
+        self._plain = _untagged(p)
         self.hosts = np.flatnonzero(p.online > 0)
         self._reach = np.pad(p.reach, ((0, 1), (0, 0)), constant_values=True)
         self._anywhere = bool(p.reach[:, self.hosts].all())
@@ -52,12 +62,6 @@ class Exchange:
         self._price = np.pad(p.price, ((0, 1), (0, 0)))
         self.load(state)
 
-    @property
-    def useful(self) -> bool:
-        """False when nothing can be exchanged here: no metric, ceilings, or only tagged kinds."""
-        p = self.problem
-        return bool(len(p.weight)) and not p.caps and bool(self._plain.any()) and len(self.hosts) > 1
-
     def load(self, state: State) -> None:
         """Start (again) from a state."""
         p = self.problem
@@ -65,8 +69,8 @@ class Exchange:
         self.y = state.y.copy()
         self.room = state.room.copy()
         self.variance = state.variance
-        self._out = np.zeros((p.kinds + 1, p.hosts), dtype=np.int64)
-        self._back = np.zeros((p.kinds + 1, p.hosts), dtype=np.int64)
+        self._out = np.zeros((p.kinds + 1, p.hosts), dtype=np.int8)
+        self._back = np.zeros((p.kinds + 1, p.hosts), dtype=np.int8)
         self._out[:-1] = self.counts <= p.counts  # one more guest away from home
         self._back[:-1] = self.counts < p.counts  # one fewer
         self.moved = int(np.maximum(0, p.counts - self.counts).sum())

@@ -11,6 +11,9 @@ from vmm.policies._problem import Floats, Ints, Problem
 from vmm.policies.constraints import SLACK
 
 _MOST = 150_000
+"""States kept at most, and distributions of one kind."""
+_WORK = 60_000_000
+"""Numbers looked at, at most, for all states and kinds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +33,7 @@ def end_states(problem: Problem, limit: int | None) -> EndStates | None:
     p = problem
     guests = int(p.counts.sum())
     limit = guests if limit is None else min(limit, guests)
-    if _estimate(p, guests, limit) > _MOST * 20:
+    if _estimate(p, guests, limit) * p.kinds * p.hosts * max(len(p.weight), 1) > _WORK:
         return None
     states = np.zeros((1, 0), dtype=np.int64)  # index of each kind's distribution
     moved = np.zeros(1, dtype=np.int64)

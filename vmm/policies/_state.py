@@ -20,31 +20,38 @@ from vmm.policies.objective import APART_PRICE, OVERFULL_PRICE
 INF = math.inf
 
 
+MANY = 256
+"""Kinds above which arrays are stored by columns, and descent looks at a pool of promising kinds only."""
+
+
 class State:
     """Counts per kind and host, and everything that follows from them, kept up to date move by move."""
 
     def __init__(self, problem: Problem, counts: Ints | None = None) -> None:
         p = self.problem = problem
         self.counts = (p.counts if counts is None else counts).copy()
-        more = self.counts - p.counts
-        self.room = p.room - p.need @ more
+        rows = slice(0) if counts is None else np.flatnonzero((counts != p.counts).any(axis=1))
+        more = (self.counts[rows] - p.counts[rows]).astype(np.float64)
+        self.room = p.room - p.need[:, rows] @ more
         self.n_online = max(float(p.online.sum()), 1.0)
         self._all_online = bool(p.online.all())
-        self.y = p.value + p.scale * (p.amount @ more)
+        self.y = p.value + p.scale * (p.amount[:, rows] @ more)
         self._recentre()
-        self._caps = [cap.value + cap.scale * (cap.amount @ more) for cap in p.caps]
+        self._caps = [cap.value + cap.scale * (cap.amount[rows] @ more) for cap in p.caps]
         self._apart, self._near, self._wide = (
             tags.fixed + tags.member.T.astype(np.int64) @ self.counts for tags in (p.apart, p.near, p.wide)
         )
         self._wide = self._by_rack(self._wide)
-        self._free_mib = p.free_mib - p.need[0] @ more
+        self._free_mib = p.free_mib - p.need[0, rows] @ more
         self._overfull = bool(((self._free_mib < 0) & (p.online > 0)).any())
         self._guests = self.counts.sum(axis=0) + p.fixed_counts
         tagged = len(self._apart) or len(self._near) or len(self._wide)
         self.plain = not tagged and not p.caps and not self._overfull
         self._open = np.where(p.reach, p.price, INF)
-        self.arrive = np.empty((p.kinds, p.hosts))
-        self.leave = np.empty((p.kinds, p.hosts))
+        if p.kinds > MANY:  # moves change columns
+            self._open = np.asfortranarray(self._open)
+        self.arrive: Floats
+        self.leave: Floats
         self.refresh(np.arange(p.hosts))
 
     # -- the score ------------------------------------------------------------------------------------
@@ -164,10 +171,13 @@ class State:
         p = self.problem
         if len(self._wide):  # spread prices are per rack: all hosts of these racks change
             hosts = np.flatnonzero(np.isin(p.rack, p.rack[hosts]))
-        arrive = self._open.take(hosts, axis=1)
+        if whole := len(hosts) == p.hosts:
+            hosts = np.arange(p.hosts)
+        arrive = self._open.copy(order="K") if whole else self._open.take(hosts, axis=1)
         for need, room in zip(p.need, self.room, strict=True):
-            arrive[need[:, None] > np.maximum(room.take(hosts), 0.0) + SLACK] = INF
-        leave = np.where(self.counts.take(hosts, axis=1) > 0, -p.price.take(hosts, axis=1), INF)
+            full = need > np.maximum(room.take(hosts), 0.0)[:, None] + SLACK
+            np.copyto(arrive.T, INF, where=full)
+        leave = self._leaving(hosts)
         if self._overfull:
             self._overfull_prices(leave, hosts)
         if p.caps:
@@ -184,8 +194,20 @@ class State:
             crowd = p.wide.member @ self._wide[:, hosts]
             arrive += p.objective.spread_price * crowd
             leave -= p.objective.spread_price * (crowd - p.wide.member.sum(axis=1)[:, None])
-        self.arrive[:, hosts] = arrive
-        self.leave[:, hosts] = leave
+        if whole:
+            self.arrive, self.leave = arrive, leave
+        else:
+            self.arrive[:, hosts] = arrive
+            self.leave[:, hosts] = leave
+
+    def _leaving(self, hosts: Ints) -> Floats:
+        p = self.problem
+        if len(hosts) < p.hosts or p.kinds <= MANY:
+            return np.where(self.counts.take(hosts, axis=1) > 0, -p.price.take(hosts, axis=1), INF)
+        leave = np.full((p.hosts, p.kinds), INF).T
+        there = np.nonzero(self.counts)
+        leave[there] = -p.price[there]
+        return leave
 
     def _overfull_prices(self, leave: Floats, hosts: Ints) -> None:
         p = self.problem

@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from vmm.policies._anneal import anneal
 from vmm.policies._descent import Move
-from vmm.policies._exchange import Exchange
+from vmm.policies._exchange import Exchange, exchangeable
 from vmm.policies._fewest import best, task_of
 from vmm.policies._order import moves_between, ordered
 from vmm.policies._problem import Bools, Problem, compile_problem
 from vmm.policies._state import State
 from vmm.policies._write import migrations
-from vmm.policies.balance import anneal
 from vmm.policies.errors import BadRequest
 from vmm.policies.groups import joined, split
 from vmm.policies.model import Cluster, HostState
@@ -94,9 +94,9 @@ def _polished(cluster: Cluster, problem: Problem, off: Bools, moves: list[Move],
         counts[kind, source] -= 1
         counts[kind, target] += 1
     exchange = Exchange(State(after, counts), len(moves), _MIGRATION_PRICE, seed)
-    if not exchange.useful or exchange.moved > len(moves):
+    if not exchangeable(after) or exchange.moved > len(moves):
         return moves
-    anneal(exchange, _POLISH_STEPS, None)
+    anneal(exchange, _POLISH_STEPS)
     better = ordered(problem, moves_between(problem, exchange.counts, moves))
     return better if better is not None and len(better) <= len(moves) else moves
 

@@ -58,7 +58,8 @@ def test_closed_form_change_is_that_of_the_definition(cluster: Cluster, objectiv
             assert (change < INF) == legal
             if legal:
                 moved = naive_score(cluster.moved({guest.name: host.name}), objective)
-                assert change == pytest.approx(moved - before, abs=1e-9)
+                # The root of a variance that is 0 but for rounding (1e-17) is off by some 1e-9.
+                assert change == pytest.approx(moved - before, abs=1e-7)
 
 
 @few
