@@ -261,11 +261,20 @@ def arith_about(op: str, left: Any, right: Any) -> Any:
 
     None: unknown, or no bounds.
     """
-    result = arith(op, left, right)
-    if result is None or (type(left) is not Between and type(right) is not Between):
-        return result
-    lo, hi = result if type(result) is Between else (result, result)
+    if type(left) is not Between and type(right) is not Between:
+        return arith(op, left, right)
     try:
+        result = arith(op, _as_float(left), _as_float(right))
+        if result is None:
+            return None
+        lo, hi = result if type(result) is Between else (result, result)
         return _widened(float(lo), float(hi))  # Python's integers do not round, these do
     except OverflowError:
         return None
+
+
+def _as_float(value: Any) -> Any:
+    """A large integer as bounds: as a float it is rounded, which may be all that is left of a difference."""
+    if type(value) is not int or float(value) == value:
+        return value
+    return Between(math.nextafter(float(value), -math.inf), math.nextafter(float(value), math.inf))
