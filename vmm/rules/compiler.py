@@ -31,6 +31,7 @@ from vmm.rules.programs import (
     truth_of,
 )
 from vmm.rules.row_parts import Fallback, Part
+from vmm.rules.settled import settled
 from vmm.rules.vector import Vectoriser, codes
 from vmm.rules.watches import Reads, Subscriptions, Watch
 
@@ -119,13 +120,17 @@ class Compiler:
             return local
         watch = CompiledWatch(node, each, self.world, notify)
         ready: dict[n.Node, Atom] = {}
+        sums: dict[n.Node, Kept] = {}
         for part in _aggregates(node):
             if can_be_kept(part):
                 kept = self._keep(part)
                 kept.dependents.append(watch.mark_all)
                 ready[part] = self._atom(part, kept)
+                sums[part] = kept
         self._subscribe(watch, node, each, ready)
         watch.be(self._function(node, each, ready))
+        if each is None:
+            watch.settled = settled(node, sums, self.world)
         self._vectorise(watch, node, each, ready)
         return watch
 

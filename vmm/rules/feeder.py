@@ -102,16 +102,18 @@ class Feeder:
         change = self.names.bind(program.change, "change")
         kept = self.names.bind(total, "kept")
         parts = self.names.bind(total.parts, "parts")
-        part = coder.fresh()
+        part, after = coder.fresh(), coder.fresh()
         coder.put(f"if type({values}[row]) is float and type({atom.code}) is float:")
         coder.put(f"    {part} = {atom.code} * {kept}.scale")
         coder.put(f"    if {kept}.scale and {part}.is_integer() and -1e290 < {part} < 1e290:")
         coder.put(f"        {part} = int({part})")
-        coder.put(f"        {kept}.total += {part} - {parts}[row]")
+        coder.put(f"        {kept}.total = {after} = {kept}.total + {part} - {parts}[row]")
         coder.put(f"        {parts}[row] = {part}")
         coder.put(f"        {values}[row] = {atom.code}")
+        if total.dependents:
+            coder.put(f"        if not {kept}.low <= {after} <= {kept}.high:")
         for dependent in total.dependents:
-            coder.put(f"        {self.names.bind(dependent, 'mark')}()")
+            coder.put(f"            {self.names.bind(dependent, 'mark')}()")
         coder.put(f"    else: {change}(row, {atom.code})")
         coder.put(f"elif {atom.code} is not {values}[row]: {change}(row, {atom.code})")
 

@@ -145,12 +145,18 @@ class Total:
         """For values of the usual size; not in use (0.0) once a smaller one was met."""
         self.parts: list[int] = []
         self.dependents: list[Callable[[], None]] = []
+        self.ranges: dict[object, tuple[int, int]] = {}
+        self.low, self.high = 1, 0
+        """The dependents need not be told while the sum is from `low` to `high`; see settled.py."""
         self.program = program
         program.listeners.append(self.change)
         program.total = self
 
     def change(self, row: int, old: Any, new: Any) -> None:
         parts = self.parts
+        if self.ranges:
+            self.ranges.clear()
+        self.low, self.high = 1, 0
         if row >= len(parts):
             parts += [0] * (len(self.program.values) - len(parts))
         if type(old) is float or type(old) is int or type(old) is bool:

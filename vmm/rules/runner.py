@@ -70,7 +70,7 @@ class Runner:
         alone = self.until is None and self.arguments is None and rule.each is None
         if not (alone and rule.n_of is None and rule.on_update_check):
             return lambda: False
-        truth = expr.truth
+        truth, settled = expr.truth, expr.settled
 
         def unchanged() -> bool:
             if recheck:
@@ -78,6 +78,8 @@ class Runner:
             if truth(GLOBAL_ROW) is not seen.get(GLOBAL_ROW, False):
                 return False
             expr.every = False
+            if settled is not None:
+                settled.settle()
             return True
 
         return unchanged
@@ -144,6 +146,8 @@ class Runner:
         self, now_s: float, tick: bool, woken: Iterable[int], paused: str, transitions: list[Transition]
     ) -> list[Firing]:
         """One evaluation: of what has changed, at a tick also of what is true. Firings in subject order."""
+        if self.expr.settled is not None:
+            self.expr.settled.release()
         samples: set[int] = set()
         rows = self._evaluate(tick, samples)
         if tick:

@@ -10,6 +10,7 @@ from vmm.cluster.tables import Watcher, World
 from vmm.rules import nodes as n
 from vmm.rules.interpret import Interpreter
 from vmm.rules.schema import Schema
+from vmm.rules.settled import Settled
 
 GLOBAL_ROW = 0
 
@@ -55,6 +56,7 @@ class Watch:
         self.each = each
         self.changed: set[int] = set()
         self.every = True
+        self.settled: Settled | None = None
         self._world = world
         self._notify = notify
         self._table = world.table(each) if each else None
