@@ -154,9 +154,8 @@ class Total:
 
     def change(self, row: int, old: Any, new: Any) -> None:
         parts = self.parts
-        if self.ranges:
-            self.ranges.clear()
-        self.low, self.high = 1, 0
+        if not (type(old) is float and type(new) is float):
+            self._unsettle()
         if row >= len(parts):
             parts += [0] * (len(self.program.values) - len(parts))
         if type(old) is float or type(old) is int or type(old) is bool:
@@ -172,8 +171,13 @@ class Total:
             self.unknown += 1
         self.total += part - parts[row]
         parts[row] = part
-        for dependent in self.dependents:
-            dependent()
+        if not self.low <= self.total <= self.high:
+            for dependent in self.dependents:
+                dependent()
+
+    def _unsettle(self) -> None:
+        self.ranges.clear()
+        self.low, self.high = 1, 0
 
     def _part(self, value: Any) -> int:
         """The value times the unit, exactly."""
@@ -190,6 +194,7 @@ class Total:
     def _deepen(self) -> None:
         """Some value is too small (or too large) for the usual unit: go to one that fits every float."""
         more = 1 << (_DEEP_SHIFT - _SHIFT)
+        self._unsettle()
         self.scale = 0.0
         self.unit *= more
         self.parts[:] = [part * more for part in self.parts]

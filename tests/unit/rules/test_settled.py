@@ -51,13 +51,15 @@ step = st.one_of(
 )
 
 
-def play(steps: list[tuple[str, Any, Any]], asleep: bool, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def play(
+    text: str, steps: list[tuple[str, Any, Any]], asleep: bool, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
     """What fires, and what changes state, line by line."""
     world = make_world()
     with monkeypatch.context() as patch:
         if not asleep:
             patch.setattr(compiler, "settled", lambda *_: None)
-        rules: Engine = engine(RULES, world)
+        rules: Engine = engine(text, world)
     said: list[str] = []
     for what, name, value in steps:
         if what in ("load", "ok"):
@@ -76,11 +78,13 @@ def play(steps: list[tuple[str, Any, Any]], asleep: bool, monkeypatch: pytest.Mo
     return said
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps=st.lists(step, max_size=40))
 def test_sleeping_changes_nothing(steps: list[tuple[str, Any, Any]]) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert play(steps, True, monkeypatch) == play(steps, False, monkeypatch)
+        assert play(RULES, steps, True, monkeypatch) == play(RULES, steps, False, monkeypatch)
+        more = f"{RULES}[least]\nexpr = {{ min(h.load {HOSTS}) < -2 }}\ncmd = {{ sender.notify('least') }}\n"
+        assert play(more, steps, True, monkeypatch) == play(more, steps, False, monkeypatch)
 
 
 def test_a_sum_far_from_its_bound_wakes_no_rule() -> None:
