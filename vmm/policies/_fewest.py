@@ -26,7 +26,11 @@ _REPAIR_WORK = 1_000_000
 """Exchanges that repair looks at for each set of hosts that best fit cannot fill."""
 _REPAIR_SETS, _REPAIR_STEPS = 4, 300
 _FAILURES = 8
-_ROOMIEST, _SLACKS, _SETS_EACH = 12, (0.8, 0.6, 0.45, 0.3, 0.2, 0.1), 6
+"""Swaps of a kept host that may fail on end before the search for fewer migrations stops."""
+_ROOMIEST, _LEAST_SETS, _ROOMY_WORK = 12, 8, 4_000_000
+"""The roomiest sets tried, and the fewest of them where places of guests times hosts are many."""
+_SLACKS, _SETS_EACH = (0.8, 0.6, 0.45, 0.3, 0.2, 0.1), 6
+"""Parts of the roomiest set's slack that other sets have to have, and how many of these are tried."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,9 +127,11 @@ def _repair_steps(p: Problem) -> int:
 def _roomy(task: Task, size: int) -> Way | None:
     """The same from sets with slack: the roomiest, then those with less slack and fewer guests outside."""
     wide = roomiest(task.capacity, task.needed, task.must, size)
+    places = int((task.problem.counts > 0).sum()) * task.problem.hosts
+    most = min(max(_ROOMY_WORK // max(places, 1), _LEAST_SETS), _ROOMIEST)
     for anew in (False, True):
         tries = _Tries(task, anew)
-        for keep in wide[:_ROOMIEST]:
+        for keep in wide[:most]:
             tries.take(keep)
         if tries.best is not None:
             tries.narrow(wide, size)
@@ -185,7 +191,10 @@ class _Tries:
 def _shorter(best: Way | None, p: Problem, keep: Bools, counts: Ints | None) -> Way | None:
     if counts is None:
         return best
-    moves = ordered(p, moves_between(p, counts))
+    plain = moves_between(p, counts)
+    if best is not None and len(best.moves) <= len(plain):
+        return best
+    moves = ordered(p, plain)
     if moves is None or (best is not None and len(best.moves) <= len(moves)):
         return best
     return Way(keep, moves)

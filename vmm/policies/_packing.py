@@ -17,10 +17,17 @@ from vmm.policies.constraints import SLACK
 
 _HOT = 0.05
 _AWAY_PRICE = 0.02
+_FIRST, _FASTER = 15, 2.0
+"""Repair is given up where even steps so much better than the first ones would not bring it to an end. One
+step takes off about 1 at best: the largest need of a guest."""
 _HOPELESS, _PATIENCE = 0.05, 50
 """Repair is given up when so many steps found nothing better and this part of what is too much is left."""
 _HOME = 0.1
 """How much less alike in proportions the host may be where a guest is already."""
+
+
+_Packing = tuple[Ints, Floats, Ints, Ints]
+"""Counts (T x N), room (R x N), tags and what is left over (T)."""
 
 
 def packed(problem: Problem, keep: Bools, steps: int, seed: int, *, anew: bool = False) -> Ints | None:
@@ -39,8 +46,8 @@ def packed(problem: Problem, keep: Bools, steps: int, seed: int, *, anew: bool =
     fill = (p.need @ p.counts.sum(axis=1)) / np.maximum(
         np.maximum(room + p.need @ counts, 0)[:, keep].sum(axis=1), 1e-9
     )
-    fewest_left: tuple[Ints, Floats, Ints, Ints] | None = None
-    for share in _orders(fill):
+    fewest_left: _Packing | None = None
+    for share in [] if anew else _orders(fill):
         size = share @ (p.need / np.maximum(p.need.max(axis=1, keepdims=True), 1e-9))
         result = _best_fit(p, keep, counts.copy(), room.copy(), tags.copy(), units, size, share)
         left = result[3]
@@ -64,60 +71,90 @@ def _orders(fill: Floats) -> list[Floats]:
     return [alone[scarce], fill**4, *(alone[r] for r in range(len(fill)) if r != scarce)]
 
 
+class _Bins:
+    """The hosts kept (H of them) while guests are put on them one after another."""
+
+    def __init__(self, p: Problem, keep: Bools, counts: Ints, room: Floats, tags: Ints) -> None:
+        self.p, self.counts, self.tags = p, counts, tags
+        self.at = np.flatnonzero(keep)
+        self.here = room[:, self.at]
+        """R x H: room left."""
+        self._room = room
+        self._free = np.maximum(self.here, 0.0) + SLACK
+        self._reach = p.reach[:, self.at]
+        self._tagged: Bools = np.asarray(p.apart.member.any(axis=1))
+
+    def fits(self, kind: int) -> Bools:
+        """H: hosts that take one more of a kind."""
+        fits: Bools = np.logical_and.reduce(self._free >= self.p.need[:, kind, None], axis=0)
+        fits &= self._reach[kind]
+        if self._tagged[kind]:
+            fits &= ~(self.tags[self.p.apart.member[kind]][:, self.at] > 0).any(axis=0)
+        return fits
+
+    def put(self, kind: int, i: int) -> None:
+        """One of a kind on the i-th of the hosts."""
+        self.counts[kind, self.at[i]] += 1
+        self.here[:, i] -= self.p.need[:, kind]
+        self._free[:, i] = np.maximum(self.here[:, i], 0.0) + SLACK
+        if self._tagged[kind]:
+            self.tags[self.p.apart.member[kind], self.at[i]] += 1
+
+    def result(self, left: Ints) -> _Packing:
+        """With room (R x N), tags and those that were left over."""
+        self._room[:, self.at] = self.here
+        return self.counts, self._room, self.tags, left
+
+
 def _best_fit(
     p: Problem, keep: Bools, counts: Ints, room: Floats, tags: Ints, units: Ints, size: Floats, share: Floats
-) -> tuple[Ints, Floats, Ints, Ints]:
+) -> _Packing:
     """Each unit, the largest first, on the host that it fills up most; what is left over comes back too."""
     left = np.zeros_like(units)
     unit = share / np.maximum(p.need.max(axis=1), 1e-9)
-    for kind in np.argsort(-size, kind="stable").tolist():
-        need = p.need[:, kind, None]
-        open_ = p.reach[kind] & keep
-        member = p.apart.member[kind]
+    bins = _Bins(p, keep, counts, room, tags)
+    empty = unit @ bins.here
+    order = np.argsort(-size, kind="stable")
+    for kind in order[units[order] > 0].tolist():
         for done in range(int(units[kind])):
-            fits = open_ & (need <= np.maximum(room, 0.0) + SLACK).all(axis=0)
-            if member.any():
-                fits &= ~(tags[member] > 0).any(axis=0)
-            if not fits.any():
+            wasted = np.where(bins.fits(kind), empty, np.inf)
+            i = int(wasted.argmin()) if len(wasted) else 0
+            if not len(wasted) or wasted[i] == np.inf:
                 left[kind] = units[kind] - done
                 break
-            host = int(np.where(fits, unit @ room, np.inf).argmin())
-            counts[kind, host] += 1
-            room[:, host] -= need[:, 0]
-            tags[member, host] += 1
-    return counts, room, tags, left
+            bins.put(kind, i)
+            empty[i] = unit @ bins.here[:, i]
+    return bins.result(left)
 
 
-def _aligned(p: Problem, keep: Bools) -> tuple[Ints, Floats, Ints, Ints]:
+def _aligned(p: Problem, keep: Bools) -> _Packing:
     """All guests anew, the most lopsided first, each on the host whose room has its proportions most.
 
     Where hosts are lopsided themselves (much memory and few CPUs, or the reverse), only this fills them.
     """
-    counts = np.zeros_like(p.counts)
-    room = p.room + p.need @ p.counts
-    tags = p.apart.fixed.copy()
     left = p.counts.sum(axis=1)
-    unit = 1 / np.maximum(p.need @ left, 1e-9)[:, None]
-    shape = p.need * unit
+    bins = _Bins(p, keep, np.zeros_like(p.counts), p.room + p.need @ p.counts, p.apart.fixed.copy())
+    unit = 1 / np.maximum(p.need @ left, 1e-9)
+    shape = p.need * unit[:, None]
     shape /= np.maximum(np.linalg.norm(shape, axis=0), 1e-9)
+    there = bins.here * unit[:, None]  # room as vectors of length 1, once divided
+    there /= np.maximum(np.linalg.norm(there, axis=0), 1e-9)
     for kind in np.argsort(shape.sum(axis=0), kind="stable").tolist():
-        need, member = p.need[:, kind, None], p.apart.member[kind]
-        open_ = p.reach[kind] & keep
+        home = p.counts[kind, bins.at]
+        stays = bool(home.any())
         while left[kind]:
-            fits = open_ & (need <= np.maximum(room, 0.0) + SLACK).all(axis=0)
-            if member.any():
-                fits &= ~(tags[member] > 0).any(axis=0)
-            hosts = np.flatnonzero(fits)
-            if not len(hosts):
+            alike = shape[:, kind] @ there
+            if stays:
+                alike = alike + _HOME * (bins.counts[kind, bins.at] < home)
+            alike = np.where(bins.fits(kind), alike, -np.inf)
+            i = int(alike.argmax()) if len(alike) else 0
+            if not len(alike) or alike[i] == -np.inf:
                 break
-            there = room[:, hosts] * unit
-            alike = shape[:, kind] @ there / np.maximum(np.linalg.norm(there, axis=0), 1e-9)
-            host = int(hosts[(alike + _HOME * (counts[kind, hosts] < p.counts[kind, hosts])).argmax()])
-            counts[kind, host] += 1
-            room[:, host] -= need[:, 0]
-            tags[member, host] += 1
+            bins.put(kind, i)
+            direction = bins.here[:, i] * unit
+            there[:, i] = direction / max(float(np.sqrt(direction @ direction)), 1e-9)
             left[kind] -= 1
-    return counts, room, tags, left
+    return bins.result(left)
 
 
 def _repaired(
@@ -140,17 +177,20 @@ def _repaired(
         apart.add(kind, host, 1)
     rng = default_rng(seed)
     reach = np.pad(p.reach, ((0, 1), (0, 0)), constant_values=True)
-    lowest, when, hopeless = math.inf, 0, 0.0
+    lowest, when, start = math.inf, 0, 0.0
     for step in range(steps):
         over = unit @ np.maximum(-room[:, hosts] - SLACK, 0.0)
         bad = np.flatnonzero(over)
         if not len(bad):
             return counts
         total = float(over.sum())
-        hopeless = hopeless or _HOPELESS * total
+        start = start or total
         if total < lowest:
             lowest, when = total, step
-        elif step - when > _PATIENCE and lowest > hopeless:
+        elif step - when > _PATIENCE and lowest > _HOPELESS * start:
+            return None
+        rate = _FASTER * (start - total) / step if step >= _FIRST else _FASTER
+        if total > rate * (steps - step):
             return None
         if len(hosts) < 2:
             return None  # nothing to exchange with
