@@ -33,6 +33,7 @@ LONG = {
     "test_codec.py": "many random messages",
     "test_evaluators.py": "many random worlds",
     "test_totals.py": "many random sums",
+    "test_settled.py": "many random streams",
 }
 
 

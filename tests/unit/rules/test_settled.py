@@ -78,7 +78,7 @@ def play(
     return said
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(steps=st.lists(step, max_size=40))
 def test_sleeping_changes_nothing(steps: list[tuple[str, Any, Any]]) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
