@@ -57,6 +57,8 @@ def beam(problem: Problem, most: int, over: Over) -> Iterator[list[Move]]:
         order = np.argpartition(flat, some - 1)[:some]
         order = order[np.argsort(flat[order], kind="stable")]
         order = order[np.isfinite(flat[order])]
+        if not len(order):
+            return
         b, kind, source, target = np.unravel_index(order, score.shape)
         after = counts[b]
         rows = np.arange(len(order))

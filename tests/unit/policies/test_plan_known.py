@@ -118,6 +118,13 @@ def test_consolidation_against_every_way_to_pack(seed: int) -> None:
     assert (len(plan.hosts_left), len(plan.moves)) == best
 
 
+@pytest.mark.parametrize("search", [Search(max_moves=2), Search(), Search(swaps=True, budget_s=0.01)])
+def test_where_no_move_is_legal_nothing_is_planned(search: Search) -> None:
+    plan = balance(simple((100,), (100,), (60, 30)), STATIC, search)
+    assert not plan.actions
+    assert plan.why_empty
+
+
 def test_xcms_policy_takes_guests_from_hosts_above_their_share() -> None:
     cluster = simple((1,) * 6, (), (1,))  # 7 guests on 3 hosts: at most 3 each
     plan = balance(cluster, COUNT)
