@@ -18,12 +18,13 @@ from vmm.policies._fewest import best, task_of
 from vmm.policies._order import moves_between, ordered
 from vmm.policies._problem import Bools, Problem, compile_problem
 from vmm.policies._state import State
+from vmm.policies._switching import switched_off
 from vmm.policies._write import migrations
 from vmm.policies.errors import BadRequest
 from vmm.policies.groups import joined, split
 from vmm.policies.model import Cluster, HostState
 from vmm.policies.objective import GANETI, Objective
-from vmm.policies.plan import Action, Kind, Limits, Plan
+from vmm.policies.plan import Limits, Plan
 
 _POLISH_STEPS = 120
 _MIGRATION_PRICE = 1.0
@@ -76,13 +77,9 @@ def _consolidate(
         return replace(plan, why_empty=_why_none(cluster, problem, on))
     actions = migrations(problem, moves, limits)
     group = actions[-1].group if actions else 0
-    switches = tuple(Action(Kind.POWER_OFF, source=names[h], group=group + 1) for h in off)
-    after = cluster.moved({a.guest: a.target for a in actions}).with_hosts(
-        {names[h]: HostState.OFFLINE for h in off}
-    )
-    return replace(
-        plan, actions=actions + switches, score_after=State(compile_problem(after, objective)).score()
-    )
+    after = cluster.moved({a.guest: a.target for a in actions})
+    switches = tuple(switched_off(after, objective, off, group + 1))
+    return replace(plan, actions=actions + switches, score_after=switches[-1].score_after or 0.0)
 
 
 def _polished(cluster: Cluster, problem: Problem, off: Bools, moves: list[Move], seed: int) -> list[Move]:

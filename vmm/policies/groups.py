@@ -78,9 +78,11 @@ def joined(cluster: Cluster, plans: Sequence[Plan], limits: Limits) -> Plan:
         scores[i] = scores[i] if action.score_after is None else action.score_after
         actions.append(replace(action, group=group, score_after=sum(scores)))
     last = actions[-1].group if actions else 0
-    for plan in plans:
+    for i, plan in enumerate(plans):
         offs = [a for a in plan.actions if a.kind is Kind.POWER_OFF]
-        actions += [replace(a, group=last + a.group - offs[0].group + 1) for a in offs]
+        for a in offs:
+            scores[i] = a.score_after or 0.0
+            actions.append(replace(a, group=last + a.group - offs[0].group + 1, score_after=sum(scores)))
     left = {name for p in plans for name in p.hosts_left}
     why = {name: p.why_empty for name, p in zip(group_names(cluster), plans, strict=True) if p.why_empty}
     return replace(
