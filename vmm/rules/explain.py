@@ -18,7 +18,8 @@ MEMBERS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class ExplainNode:
-    """One node: its text, value, unit, the age of the reading (s), and truth where it is a condition.
+    """One node: its text, value, unit, and truth where it is a condition; `age_s` is the age of the oldest
+    reading that it follows from, None where it follows from none.
 
     `member` names the subject that a loop's element was worked out for; `note` says what else matters.
     """
@@ -93,7 +94,7 @@ class Explainer:
             node.text or type(node).__name__.lower(),
             value,
             node.unit,
-            self._age(node, scope),
+            self._oldest(node, scope),
             truth(value) if is_condition else None,
             is_condition,
             note=note or self._note(node, value, scope),
@@ -104,6 +105,22 @@ class Explainer:
         for child in n.children(node):
             if not isinstance(child, n.Const | n.Var | n.RowVar | n.Lookup):
                 yield child
+
+    def _oldest(self, node: n.Node, scope: Scope) -> float | None:
+        """Age of the oldest reading below a node; of a loop, over those that are in it."""
+        if isinstance(node, n.Aggregate):
+            below = [
+                self._oldest(part, inner)
+                for _, inner in self._interpreter.members(node.loops, scope)
+                if inner
+                for part in (node.element, *(loop.condition for loop in node.loops))
+                if part is not None
+            ]
+        elif isinstance(node, n.ColumnRead):
+            return self._age(node, scope)
+        else:
+            below = [self._oldest(child, scope) for child in self._inner(node)]
+        return max((age_s for age_s in below if age_s is not None), default=None)
 
     def _age(self, node: n.Node, scope: Scope) -> float | None:
         if not isinstance(node, n.ColumnRead) or node.column == "name":
@@ -164,7 +181,8 @@ class Explainer:
 def _lines(node: ExplainNode, depth: int) -> Iterator[str]:
     member = f"{node.member}: " if node.member else ""
     value = show(node.value, node.unit)
-    age = f", {show_duration(node.age_s)} old" if node.age_s is not None else ""
+    reading = node.age_s is not None and not node.children
+    age = f", {show_duration(node.age_s or 0.0)} old" if reading else ""
     note = f" ({node.note})" if node.note else ""
     yield f"{'  ' * depth}{member}{' '.join(node.text.split())} = {value}{age}{note}"
     for child in node.children:

@@ -28,6 +28,21 @@ def test_the_tree_says_value_unit_age_and_truth() -> None:
     (read,) = tree.children
     assert (read.text, read.value, read.unit, read.age_s) == ("host.memory_free_mib", 50, "MiB", 90.0)
     assert "    host.memory_free_mib = 50 MiB, 1m30s old" in str(rules.explain("r", "a"))
+    assert tree.age_s == 90.0
+
+
+def test_a_node_is_as_old_as_the_oldest_reading_that_it_follows_from() -> None:
+    world = make_world()
+    expr = "mean(h.load for h in manager.hosts.values()) > 0.5"
+    rules = engine(f"[r]\nexpr = {{ {expr} }}\ncmd = {{ sender.notify('x') }}\n", world)
+    fill(world, "host", {"a": {"load": 0.2}}, 10.0)
+    fill(world, "host", {"b": {"load": 0.9}}, 60.0)
+    world.advance(100.0)
+    rules.step()
+    tree = rules.explain("r").tree
+    assert (tree.text, tree.age_s) == (expr, 90.0)
+    (mean,) = tree.children
+    assert (mean.age_s, sorted(member.age_s for member in mean.children)) == (90.0, [40.0, 90.0])
 
 
 def test_unknown_says_why() -> None:
