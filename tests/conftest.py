@@ -25,6 +25,7 @@ LONG = {
     "test_plan_parts.py": "plans of larger clusters",
     "test_pure_core.py": "many random streams",
     "test_plan_check.py": "rehearses many plans",
+    "test_plan_check_steps.py": "runs the benchmark",
     "test_record.py": "waits for synced disks",
     "test_discovery.py": "installs a package with pip",
     "test_rounds.py": "records minutes of reports",
