@@ -28,7 +28,7 @@ setup: .venv/.vmm-core   ## make .venv with the command vmm in it
 	@touch .venv/.vmm-core .venv/.vmm-dev
 
 .venv/.vmm-bench: $(META)
-	@scripts/setup-venv.sh $@ dev libvirt bench plan
+	@scripts/setup-venv.sh $@ dev libvirt bench
 	@touch .venv/.vmm-core .venv/.vmm-dev .venv/.vmm-test
 
 test-packages:
