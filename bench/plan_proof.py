@@ -1,4 +1,4 @@
-"""Proof of a consolidation by OR-tools' CP-SAT, when it is installed (`pip install 'vmm[plan]'`).
+"""Proof of a consolidation by OR-tools' CP-SAT, when it is installed (`pip install 'vmm[bench]'`).
 
 Finds the fewest hosts that hold all guests, then the fewest migrations to so many hosts. Planning itself
 needs no solver; this only says how near to the best it came. Transient capacity is not part of the proof.

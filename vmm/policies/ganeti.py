@@ -177,6 +177,8 @@ def _node(fields: Sequence[str], file: str, line: int) -> dict[int, float]:
         raise BadFile(file, line, f"node {fields[0]!r}: offline field is {fields[7]!r}, expected N, Y or M")
     if not fields[0]:
         raise BadFile(file, line, "a node has no name", next_step="name it")
+    if fields[7] == "Y" or "?" in fields[1:7]:
+        return {}  # what a host that is off has is told as "?" or 0, if at all; it takes no guest anyway
     numbers = {
         i: _number(fields[i], file, line, f"node {fields[0]!r}: {what}")
         for i, what in _NODE_FIELDS.items()
@@ -234,6 +236,15 @@ def _host(
     groups: Mapping[str, str],
 ) -> Host:
     group = fields[8]
+    if not number:
+        return Host(
+            name=fields[0],
+            memory_mib=max(used_mib, 1.0),
+            cpus=1.0,
+            state=HostState.OFFLINE,
+            networks=frozenset({group}),
+            group=groups.get(group, group),
+        )
     # Memory that neither the host nor a known guest uses is unaccounted for; it stays used throughout.
     unaccounted_mib = max(0.0, number[1] - number[2] - used_mib - number[3])
     reserve_mib = (
@@ -250,7 +261,6 @@ def _host(
         cpu_speed=number.get(14, 1.0),
         disk_mib=number[4],
         disk_own_mib=max(0.0, number[4] - number[5]),
-        state=HostState.OFFLINE if fields[7] == "Y" else HostState.UP,
         networks=frozenset({group}),
         group=groups.get(group, group),
     )
