@@ -130,11 +130,14 @@ def _plugin_objectives() -> dict[str, Objective]:
     return found
 
 
-def _print(plan: Plan, problem: _Problem, planning_s: float, reasons: bool | None, form: str) -> None:
+def _print(
+    plan: Plan, problem: _Problem, planning_s: float, reasons: bool | None, form: str, **asked: Any
+) -> None:
+    """Write the plan out; what was `asked` for goes to `explain`."""
     few = len(problem.cluster.guests) <= _REASONS_UP_TO
     why: dict[str, str] = dict(plan.reasons)
     if reasons or (reasons is None and few and form == "json"):
-        why = explain(problem.cluster, plan, problem.objective) | why
+        why = explain(problem.cluster, plan, problem.objective, **asked) | why
     out = plan.to_json() | {"planning_s": planning_s} | ({"reasons": why} if why else {})
     if problem.live is not None:
         out |= {"live": problem.live.origin()}
@@ -216,7 +219,7 @@ def balance(
         advice = live.advice(make, problem.policies, problem.objective)
         problem.cluster = advice.cluster
         made, took_s = _calm(advice), advice.planning_s
-    _print(made, problem, took_s, reasons, form)
+    _print(made, problem, took_s, reasons, form, min_gain=search.min_gain)
 
 
 def _calm(advice: Advice) -> Plan:
@@ -242,7 +245,7 @@ def evacuate(hosts: str, reasons: bool | None, form: str, **source: Any) -> None
     made, took_s = _timed(
         lambda: plan_evacuate(problem.cluster, names, problem.objective, limits=problem.policies.limits)
     )
-    _print(made, problem, took_s, reasons, form)
+    _print(made, problem, took_s, reasons, form, leaving=names)
 
 
 @plan.command()
@@ -285,7 +288,7 @@ def place(
     made, took_s = _timed(
         lambda: plan_place(problem.cluster, guests, problem.objective, limits=problem.policies.limits)
     )
-    _print(made, problem, took_s, False if reasons is None else reasons, form)
+    _print(made, problem, took_s, reasons, form, new=guests)
 
 
 @plan.command()
@@ -355,8 +358,7 @@ def scale(
             problem.cluster, demands, bands=Bands(low, aim, high), limits=problem.policies.limits
         )
     )
-    show_reasons = False if reasons is None else reasons
-    _print(made, problem, took_s, show_reasons, form)
+    _print(made, problem, took_s, reasons, form)
 
 
 def _names(text: str) -> list[str]:

@@ -32,7 +32,7 @@ Clock = Callable[[], float]
 
 GANETI_LIMIT, GANETI_LIMIT_GAIN = 0.1, 0.01
 """A cluster with a score up to this is balanced: only moves that gain so much are still made."""
-_WORTH = 0.01
+WORTH = 0.01
 """Part of the score that a plan must gain when no minimum is given."""
 _DEEP_S = 1.0
 """Budget of a deep search when none is given."""
@@ -102,7 +102,7 @@ def _balance(cluster: Cluster, objective: Objective, search: Search, limits: Lim
     watch = _Watch(search)
     moves = _search(problem, before, search, watch)
     scores = replay(problem, moves)
-    worth = before * _WORTH if search.min_gain is None else search.min_gain
+    worth = before * WORTH if search.min_gain is None else search.min_gain
     if not moves or not scores or before - scores[-1] < max(worth, 1e-9):
         best = before - scores[-1] if moves and scores else 0.0
         why = (
@@ -179,7 +179,7 @@ def _plain(problem: Problem, before: float, seed: int, over: Over) -> list[Move]
     state = State(problem)
     descent = descend(state, _GANETI_STOP, over)
     reference = state.score()
-    if not exchangeable(problem) or not descent or before - reference < _WORTH * before:
+    if not exchangeable(problem) or not descent or before - reference < WORTH * before:
         return descent
     return _fewer(problem, descent, reference, seed, over)
 
@@ -231,4 +231,4 @@ def _settled(problem: Problem, counts: Ints) -> bool:
     state = State(problem, counts)
     score = state.score()
     descend(state, _GANETI_STOP)
-    return score - state.score() < _WORTH * score
+    return score - state.score() < WORTH * score

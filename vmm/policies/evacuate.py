@@ -89,7 +89,11 @@ def _evacuate(cluster: Cluster, names: list[str], objective: Objective, limits: 
         done = cluster.moved({guests[i].name: after[host].name for i, host in puts})
         done = Cluster(after, done.guests)
         placed = {i for i, _ in puts}
-        unplaced |= {g.name: why_nowhere(done, g) for i, g in enumerate(guests) if i not in placed}
+        if any(h.takes_guests for h in after):
+            unplaced |= {g.name: why_nowhere(done, g) for i, g in enumerate(guests) if i not in placed}
+        else:
+            none = "no host is left that takes guests: all that do are to be emptied"
+            unplaced |= {g.name: none for i, g in enumerate(guests) if i not in placed}
     return Plan(
         "evacuate",
         objective.name,
