@@ -25,7 +25,7 @@ from vmm.decide.facts import STRUCTURAL
 from vmm.decide.firing import firing_key
 from vmm.decide.outputs import Note, Output
 from vmm.decide.rulebook import Rules, compile_rules
-from vmm.errors import Refused
+from vmm.errors import Refused, VmmError
 from vmm.ini import FindingsError
 from vmm.manager.recovery import entries
 from vmm.messages.structs import Report
@@ -274,12 +274,22 @@ def _follow_pauses(paused: dict[str, str], shadows: list[Engine]) -> None:
 
 
 def _begin(folder: Path, since_s: float | None) -> tuple[Core, int | None]:
-    """The core, and from which position on to feed it. A snapshot helps only before the time asked for."""
-    found = journal.latest_snapshot(folder)
-    if since_s is not None and found is not None:
-        core = Core.from_snapshot(found[1])
-        if core.state.now_s <= since_s:
-            return core, found[0] + 1
+    """The core, and from which position on to feed it.
+
+    A snapshot helps before the time asked for, and where the journal's beginning is not kept any more.
+    """
+    oldest: Core | None = None
+    for payload in journal.kept_snapshots(folder):
+        try:
+            core = Core.from_snapshot(payload)
+        except (msgspec.DecodeError, VmmError):
+            continue  # of another version
+        oldest = core
+        if since_s is not None and core.state.now_s <= since_s:
+            return core, core.state.position + 1
+    first = next(entries(folder), None)
+    if oldest is not None and first is not None and first.position > 1:
+        return oldest, oldest.state.position + 1
     return Core(), None
 
 

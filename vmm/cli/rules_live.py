@@ -99,7 +99,7 @@ def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
     type=Duration(),
     default="10m",
     show_default=True,
-    help="Two firings within it are a flap.",
+    help="Firing, false and firing again within it is a flap.",
 )
 @click.option("--list", "listing", is_flag=True, help="Also every firing that differs: + more, - fewer.")
 @beside.journal
@@ -118,11 +118,11 @@ def backtest(
 
     What they would have done on the recorded stream, beside what happened.
     """
+    from vmm import journal
     from vmm.api.backtest import backtest as run
-    from vmm.manager.recovery import recover
 
     place = beside.place_of(folder, etc)
-    since_s = None if since is None else recover(place).state.now_s - since
+    since_s = None if since is None else journal.stats(place).max_time_s - since
     began_s = time.perf_counter()
     result = run(place, read_text(triggers), str(triggers), since_s)
     took_s = time.perf_counter() - began_s

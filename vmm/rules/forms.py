@@ -171,11 +171,13 @@ class Form:
         code = self.code[elements].tolist()
         if not self.is_number:
             return [TRUTHS[c] for c in code]
-        values = self.value[elements].tolist()
+        values: list[Any] = self.value[elements].tolist()
         kind = {"float": float, "int": int, "bool": bool}[self.node.type]
         if kind is not float:
             known = (TRUE_CODE, MAYBE_CODE)
             values = [kind(v) if c in known else None for v, c in zip(values, code, strict=True)]
+        if code.count(TRUE_CODE) == len(code):
+            return values
         return [_NUMBERS[c](v) for v, c in zip(values, code, strict=True)]
 
 

@@ -73,6 +73,7 @@ class Instances(_Listed):
         self._form = form
         self._runner = runner
         self._of: set[int] = set()
+        self._crowd = -1
         self._flow: Flow | None = None
         self._records: NDArray[np.int64] = np.zeros(0, np.int64)
         self._rows = self._records
@@ -89,7 +90,7 @@ class Instances(_Listed):
         return True
 
     def _choose(self) -> None:
-        self._of = set(self._runner.instances)
+        self._of, self._crowd = set(self._runner.instances), self._runner.crowd
         if self._flow is None or not self._of or not len(self._rows):
             self._list([])
             return
@@ -98,8 +99,9 @@ class Instances(_Listed):
         self._list(self._records[chosen[self._rows]].tolist())
 
     def look_again(self) -> None:
-        if self._of != self._runner.instances.keys():
+        if self._crowd != self._runner.crowd and self._of != self._runner.instances.keys():
             self._choose()
+        self._crowd = self._runner.crowd
 
 
 class Timed(_Listed):

@@ -9,8 +9,10 @@ import pytest
 from random_journal import SETTINGS, files
 
 from vmm.api.backtest import Backtest, RuleRow, backtest
-from vmm.decide.events import Event, Greeted, Reported, Started, Ticked, Wished, encode_event, tag_of
+from vmm.decide.core import Core
+from vmm.decide.events import Entry, Event, Greeted, Reported, Started, Ticked, Wished, encode_event, tag_of
 from vmm.journal import Journal
+from vmm.manager.recovery import entries
 from vmm.messages.structs import Beat, Hello, Intent, Report
 
 RULE = "[r]\neach = client\nexpr = { client.b > 0.5 }\ncmd = { sender.notify(client.name) }\n"
@@ -18,8 +20,16 @@ WISHES = {"pause": {"rule": "r"}, "resume": {"rule": "r"}, "pause all": {}, "res
 
 
 def journal(folder: Path, rules: str, story: dict[int, Any], seconds: int = 75) -> Path:
-    """What one client reports of `b` at which second, or what a person wishes then."""
     place = folder / "journal"
+    with Journal.open(place, sync="none") as out:
+        out.append_many(
+            [(t, tag_of(event), encode_event(event)) for t, event in rows_of(rules, story, seconds)]
+        )
+    return place
+
+
+def rows_of(rules: str, story: dict[int, Any], seconds: int = 75) -> list[tuple[float, Event]]:
+    """What one client reports of `b` at which second, or what a person wishes then."""
     events: list[tuple[float, Event]] = [
         (0.0, Started("e", files(rules), SETTINGS, "1")),
         (0.0, Greeted("#c#d", Hello("c", "domU", 1, b"k"))),
@@ -33,9 +43,7 @@ def journal(folder: Path, rules: str, story: dict[int, Any], seconds: int = 75) 
             events.append((second, Reported("c", Report(1, second, {"b": story[second]}))))
         elif second % 5 == 0:
             events.append((second, Reported("c", Report(1, second, {"f": True}))))
-    with Journal.open(place, sync="none") as out:
-        out.append_many([(time_s, tag_of(event), encode_event(event)) for time_s, event in events])
-    return place
+    return events
 
 
 def row_of(result: Backtest, window_s: float = 30.0) -> RuleRow:
@@ -120,3 +128,34 @@ def test_unchanged_rules_begin_with_what_they_remember(keys: str, story: Any, tm
     late = [(f.at, f.position) for f in whole.recorded if f.time_s >= 40.0]
     assert [(f.at, f.position) for f in result.would] == late
     assert [(f.at, f.position) for f in result.recorded] == late
+
+
+@pytest.mark.parametrize("since_s", [None, 25.0, 35.0, 55.0])
+def test_it_begins_from_the_snapshot_that_suits(since_s: float | None, tmp_path: Path) -> None:
+    story = {10: 1.0, 20: 0.0, 30: 1.0, 40: 0.0, 50: 1.0, 60: 0.0}
+    rules = RULE + "cooldown = 25\n"
+    place = journal(tmp_path, rules, story)
+    plain = backtest(place, RULE, "t.ini", since_s)
+    core = Core()
+    with Journal.open(place, sync="none") as kept:
+        for entry in list(entries(place)):
+            core.feed(entry)
+            if entry.position in (40, 80):
+                kept.write_snapshot(entry.position, core.snapshot())
+    assert backtest(place, RULE, "t.ini", since_s) == plain
+
+
+def test_a_journal_without_its_beginning_is_tried_from_its_oldest_snapshot(tmp_path: Path) -> None:
+    place = tmp_path / "journal"
+    rows = rows_of(RULE, {10: 1.0, 20: 0.0, 30: 1.0, 40: 0.0, 50: 1.0})
+    core = Core()
+    with Journal.open(place, sync="none") as out:
+        for position, (time_s, event) in enumerate(rows, 1):
+            out.commit([(time_s, tag_of(event), encode_event(event))])
+            core.feed(Entry(position, time_s, event))
+            if position == 30:
+                out.write_snapshot(position, core.snapshot())
+                out.rotate()
+    min(place.glob("*.vmmj"), key=lambda path: path.name).unlink()
+    result = backtest(place, RULE, "t.ini")
+    assert [f.time_s for f in result.would] == [f.time_s for f in result.recorded] == [30.0, 50.0]

@@ -49,26 +49,27 @@ class Putting:
         self._lists: dict[tuple[str, str], _Plain | None] = {}
         self._clients: list[Client | None] = []
         self._seqs: list[int] = []
-        self._hosts: list[tuple[str, list[int], list[tuple[Host, float]]]] = []
+        self._hosts: list[tuple[str, list[int], list[tuple[Host | None, float]]]] = []
 
     def listen(self, people: People, seqs: Ints, structural: list[tuple[str, str]]) -> None:
         """Prepare to note who was heard, and when."""
         flow = self._flows.get("client")
         if flow is None:
             return
-        by_row, hosts = people.by_row, self._core.state.hosts
-        self._clients = [by_row[row] for row in flow.rows.tolist()]
+        by_row, hosts, times = people.by_row, self._core.state.hosts, self._times["client"]
+        rows = flow.rows.tolist()
+        self._clients = list(map(by_row.__getitem__, rows))
         self._seqs = seqs.tolist()
+        host_of = [None if client is None else hosts.get(client.name) for client in by_row]
+        is_host = np.array([host is not None for host in host_of], np.bool_)[flow.rows]
         for name, command in structural:
             if command not in ("host_facts", "guests"):
                 continue
-            said = np.flatnonzero(flow.column(name, self._tokens.present).touched[flow.place])
-            places, times = said.tolist(), self._times["client"]
-            found = [(place, self._clients[place]) for place in places]
-            pairs = [(place, hosts.get(client.name)) for place, client in found if client is not None]
-            kept = [(place, (host, times[place])) for place, host in pairs if host is not None]
+            said = flow.column(name, self._tokens.present).touched[flow.place]
+            places: list[int] = np.flatnonzero(said & is_host).tolist()
+            pairs = [(host_of[rows[place]], times[place]) for place in places]
             field = "seen_s" if command == "host_facts" else "guests_seen_s"
-            self._hosts.append((field, [place for place, _ in kept], [pair for _, pair in kept]))
+            self._hosts.append((field, places, pairs))
 
     def spans(self, at: int, end: int) -> dict[str, slice]:
         """The reports of records `at` to `end` - 1 in each flow that has any."""
@@ -97,7 +98,7 @@ class Putting:
                 client.seq, client.heard_s = seq, time_s
         for field, places, pairs in self._hosts:
             for host, time_s in pairs[bisect_left(places, low) : bisect_left(places, high)]:
-                if getattr(host, field) < time_s:
+                if host is not None and getattr(host, field) < time_s:
                     setattr(host, field, time_s)
 
     def catch_up(self, end: int) -> None:
@@ -148,16 +149,16 @@ class Putting:
         self, flow: Flow, column: Column, rows: Ints, ids: Ints, times: NDArray[np.float64]
     ) -> None:
         kept = self._tokens.kept(flow.table.kind, column.name)
-        values: list[Any] = []
-        for row, token in zip(rows.tolist(), ids.tolist(), strict=True):
-            if token == NO_VALUE:
-                values.append(None)
-            elif token in (NO_TOKEN, kept[row]):
-                values.append(column.values[row])
-            else:
-                values.append(self._tokens.value(token))
-        put(flow.table, column, rows, values, times)
+        column.times_view()[rows] = times
+        known = times == times
+        if column.max_age_s != np.inf and known.any():
+            flow.table.note_age(column, float(times[known].min()))
+        other = (ids != NO_TOKEN) & (ids != kept[rows])
         kept[rows] = ids
+        if other.any():
+            found = ids[other].tolist()
+            values = [None if token == NO_VALUE else self._tokens.value(token) for token in found]
+            put(flow.table, column, rows[other], values, times[other])
 
 
 class _Plain:
