@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import msgspec
 
@@ -46,6 +47,7 @@ BATCH = 256
 _POLL_S = 0.25
 _NAME_TRIES_S = 3.0
 _FULL_WAIT_S = 2.0
+_FULL_LOG_INTERVAL_S = 60.0
 _BAD_LOG_INTERVAL_S = 10.0
 
 
@@ -82,7 +84,7 @@ class Listener:
         self._now_s, self._reconnect_max_s, self._clock = now_s, reconnect_max_s, clock
         self._bad: dict[str, float] = {}
         self._led_before = False
-        self._loss_told = False
+        self._loss_told, self._say_again_s = False, -inf
         self.intake = Intake()
         self.ready = threading.Event()
 
@@ -184,7 +186,6 @@ class Listener:
         try:
             self._commit(events)
         except JournalError as exc:
-            log.error("nothing is decided while the journal cannot be written: %s", exc)
             self._line.closed()
             raise BusLost(f"the journal cannot be written: {exc.message}") from exc
 
@@ -200,12 +201,15 @@ class Listener:
             elif not self._journal.restore_reserve():
                 raise JournalError("the disk is still full.", next_step="make room, or add retention")
         except JournalError as exc:
-            log.error("nothing is decided while the journal cannot be written: %s", exc)
-            if isinstance(exc, JournalFull):
+            if isinstance(exc, JournalFull) and not self._loss_told:
                 self._tell_loss(lost)
+            now_s = self._clock()
+            if now_s >= self._say_again_s:
+                log.error("nothing is decided while the journal cannot be written: %s", exc)
+                self._say_again_s = now_s + _FULL_LOG_INTERVAL_S
             self._stop.wait(_FULL_WAIT_S)
             return False
-        self._loss_told = False
+        self._loss_told, self._say_again_s = False, -inf
         return True
 
     def _tell_loss(self, lost: BusChanged) -> None:
