@@ -1,15 +1,18 @@
 """Evacuation: empty one or several hosts with one migration per guest, onto the best of the others.
 
 The hosts to empty count as gone in the score, as in Ganeti. Guests go in order of size, each to the
-host with the least score after it; then guests change hosts or places, the best change first.
+host with the least score after it; then guests change hosts or places, the best change first. Where that
+finds no room for a guest, one of another host makes it by moving on to a third.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from vmm.policies._chain import chained
 from vmm.policies._fill import arrival_scores, fill
+from vmm.policies._order import replay
 from vmm.policies._problem import compile_arrivals, compile_problem
 from vmm.policies._state import State
 from vmm.policies._write import write
@@ -86,9 +89,20 @@ def _evacuate(cluster: Cluster, names: list[str], objective: Objective, limits: 
         if g.immovable
     }
     if len(puts) < len(going):
-        done = cluster.moved({guests[i].name: after[host].name for i, host in puts})
-        done = Cluster(after, done.guests)
+        places = {guests[i].name: after[host].name for i, host in puts}
         placed = {i for i, _ in puts}
+        left = [g for i, g in enumerate(guests) if i not in placed]
+        emptied = Cluster(after, cluster.guests)
+        if more := chained(emptied, places, left, leaving):
+            with_more = [*places.items(), *more]
+            if found := _scored(emptied, objective, with_more):
+                steps = [
+                    (cluster.guest_by_name[g], cluster.guest_by_name[g].host or "", h) for g, h in with_more
+                ]
+                scores, waiting = found, [0.0] * len(found)
+                places = dict(with_more)
+                placed = {i for i, g in enumerate(guests) if g.name in places}
+        done = Cluster(after, cluster.moved({**places}).guests)
         if any(h.takes_guests for h in after):
             unplaced |= {g.name: why_nowhere(done, g) for i, g in enumerate(guests) if i not in placed}
         else:
@@ -100,10 +114,23 @@ def _evacuate(cluster: Cluster, names: list[str], objective: Objective, limits: 
         scores[0] + waiting[0],
         scores[-1] + waiting[-1],
         write(cluster, steps, [a + b for a, b in zip(scores[1:], waiting[1:], strict=True)], limits),
-        why_empty="" if puts else "no other host has room for any of its guests",
+        why_empty="" if steps else "no other host has room for any of its guests",
         unplaced=unplaced,
         reasons=reasons,
     )
+
+
+def _scored(cluster: Cluster, objective: Objective, moves: Sequence[tuple[str, str]]) -> list[float] | None:
+    """Score at the start and after each move (guest, host); None when one is not legal at its turn."""
+    problem = compile_problem(cluster, objective)
+    index = {g.name: i for i, g in enumerate(cluster.guests)}
+    hosts = {h.name: i for i, h in enumerate(cluster.hosts)}
+    rows = [
+        (int(problem.kind_of[index[name]]), int(cluster.columns.host[index[name]]), hosts[target])
+        for name, target in moves
+    ]
+    scores = replay(problem, rows)
+    return None if scores is None else [State(problem).score(), *scores]
 
 
 def _some(names: list[str]) -> str:
