@@ -34,6 +34,14 @@ def balanced(cluster: Cluster, parts: Sequence[Cluster], search: Search, limits:
         shares = _shares(parts, searches, search.max_moves, one)
         searches = [replace(s, max_moves=share) for s, share in zip(searches, shares, strict=True)]
     plan = joined(cluster, [one(part, s) for part, s in zip(parts, searches, strict=True)], limits)
+    if search.max_moves is not None:  # the plan without a limit, if it keeps it all the same
+        free = [
+            one(part, replace(s, max_moves=None, swaps=False))
+            for part, s in zip(parts, searches, strict=True)
+        ]
+        cheap = joined(cluster, free, limits)
+        if len(cheap.actions) <= search.max_moves and cheap.score_after < plan.score_after:
+            plan = cheap
     gain = plan.score_before - plan.score_after
     if plan.actions and search.min_gain is not None and gain < search.min_gain:
         why = f"the best plan found gains {gain:.6f}, less than {search.min_gain:.6f}"

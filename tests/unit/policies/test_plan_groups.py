@@ -73,6 +73,14 @@ def test_a_limit_on_moves_is_of_the_whole_plan(most: int, swaps: bool) -> None:
         assert plan.score_after - plan.score_before == pytest.approx(best)
 
 
+def test_the_moves_of_the_plain_plan_are_enough_for_one_as_good() -> None:
+    for a, b in (((6, 0, 0), (9, 1, 2)), ((12, 5, 0, 1), (7, 3, 3, 0)), ((4, 4, 9), (1, 13, 2, 2))):
+        cluster = two(a, b)
+        plain = balance(cluster, STATIC)
+        for most in (len(plain.moves), len(plain.moves) + 3):
+            assert balance(cluster, STATIC, Search(max_moves=most)).score_after <= plain.score_after + 1e-9
+
+
 def test_a_gain_is_asked_of_the_whole_plan() -> None:
     cluster = two()
     gain = -balance(cluster, STATIC).score_after + summed(cluster)
