@@ -14,7 +14,7 @@ from vmm.policies._descent import Move
 from vmm.policies._problem import Problem
 from vmm.policies.constraints import SLACK
 
-_WORK, _WIDEST, _NARROWEST = 200_000, 150, 8
+_WORK, _WIDEST, _NARROWEST = 120_000, 150, 8
 """Numbers looked at for each further move; states kept, at most and at least."""
 DEEPEST = 24
 _IDLE = 4

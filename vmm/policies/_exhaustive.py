@@ -12,7 +12,7 @@ from vmm.policies.constraints import SLACK
 
 _MOST = 150_000
 """States kept at most, and distributions of one kind."""
-_WORK = 60_000_000
+_WORK = 40_000_000
 """Numbers looked at, at most, for all states and kinds."""
 
 
