@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmm import journal
-from vmm.api.bulk.reports import Reports
+from vmm.api.bulk.reports import ReportDecoder, Reports
 from vmm.decide.events import Entry, Ticked, decode_event
 
 OTHER, BEAT, REPORT = 0, 1, 2
@@ -23,7 +23,9 @@ class Chunk:
         self.first_position = parts[0].first_position
         self.times_s = np.concatenate([part.times_s for part in parts])
         offsets = np.cumsum([0, *(len(part.body) for part in parts)]).tolist()
-        self.body = parts[0].body if len(parts) == 1 else b"".join(part.body for part in parts)
+        self.body: bytes | memoryview = parts[0].body
+        if len(parts) > 1:
+            self.body = b"".join(part.body for part in parts)
         self.starts = np.concatenate([p.starts + o for p, o in zip(parts, offsets, strict=False)])
         self.ends = np.concatenate([p.ends + o for p, o in zip(parts, offsets, strict=False)])
         self.kinds = np.concatenate([_kinds(part) for part in parts])
@@ -43,7 +45,11 @@ class Chunk:
         return len(self.times_s)
 
     def payload(self, index: int) -> bytes:
-        return self.body[self.starts[index] : self.ends[index]]
+        return bytes(self.body[self.starts[index] : self.ends[index]])
+
+    def decode(self, decoder: ReportDecoder) -> None:
+        """Work out what the reports say."""
+        self.said = decoder.decode(self.body, self.starts[self.reports], self.ends[self.reports])
 
     def entry(self, index: int) -> Entry:
         """Raises BadJournal."""

@@ -58,7 +58,7 @@ class ReportDecoder:
         self._common: dict[int, list[Shape]] = {}
         self._own: dict[tuple[int, int], Shape] = {}
 
-    def decode(self, body: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Reports:
+    def decode(self, body: bytes | memoryview, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Reports:
         """The payloads `body[starts[i]:ends[i]]`."""
         count = len(starts)
         out = Reports(

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vmm import journal
-from vmm.api.bulk.chunk import Chunk, stretches
+from vmm.api.bulk.ahead import Source
+from vmm.api.bulk.chunk import Chunk
 from vmm.api.bulk.lists import EVERY, Lists
 from vmm.api.bulk.people import People
 from vmm.api.bulk.reports import ReportDecoder
@@ -71,6 +71,7 @@ class BulkRun:
         self._people: People | None = None
         self._tokens: Tokens | None = None
         self._lists: Lists | None = None
+        self._source: Source | None = None
         self._size = _LEAST * 4
         self._looks = -1
         self._singly = self._pause = 0
@@ -78,11 +79,16 @@ class BulkRun:
 
     def play(self, folder: Path, first: int | None) -> None:
         """From position `first` on. Raises JournalError, BadJournal."""
-        for parts in stretches(folder, first):
-            self._play(parts)
+        source = self._source = Source(folder, first)
+        try:
+            while (chunk := source.next(self.core.state.now_s)) is not None:
+                if source.lost:
+                    source.lost, self._rules = False, None
+                self._play(chunk)
+        finally:
+            source.close()
 
-    def _play(self, parts: list[journal.Columns]) -> None:
-        chunk = Chunk(parts, self.core.state.now_s)
+    def _play(self, chunk: Chunk) -> None:
         at = 0
         while at < len(chunk):
             if any(engine.restless for engine in self.run.engines) or not self.core.rules.properties:
@@ -224,10 +230,11 @@ class BulkRun:
             self._lists = Lists(core, structural_of(core, self._names))
             self._people = None
             self._built = []
-            chunk.said = None
+            chunk.decode(self._decoder)
+            if self._source is not None:
+                self._source.run_ahead(self._decoder, chunk)
         if chunk.said is None:
-            found = chunk.reports
-            chunk.said = self._decoder.decode(chunk.body, chunk.starts[found], chunk.ends[found])
+            chunk.decode(self._decoder)
         if self._people is None or self._people.known != len(self._decoder.names):
             self._people = People(core, self._decoder.names)
         if not self._is_built():
