@@ -250,7 +250,9 @@ def _host_facts(state: State, host: Host, limit_s: float, busy: bool) -> None:
     from_these = offer_of(host), up, known, host.dead, host.maintenance, state.settings
     kept = state.host_facts.get(host.name)
     if kept is not None and not busy and kept[0] == from_these and kept[1] is host.guests:
-        _publish(state, state.world.hosts, host.name, kept[2])
+        if kept[3] != state.world.hosts.edition:  # nobody else writes these columns
+            _publish(state, state.world.hosts, host.name, kept[2])
+            state.host_facts[host.name] = *kept[:3], state.world.hosts.edition
         return
     free = placement.free_on(state, host)
     facts: dict[str, Value] = {
@@ -264,8 +266,10 @@ def _host_facts(state: State, host: Host, limit_s: float, busy: bool) -> None:
         "hypervisor": host.hypervisor,
     }
     _publish(state, state.world.hosts, host.name, facts)
-    if not busy:
-        state.host_facts[host.name] = from_these, host.guests, facts
+    if busy:
+        state.host_facts.pop(host.name, None)
+    else:
+        state.host_facts[host.name] = from_these, host.guests, facts, state.world.hosts.edition
 
 
 def _guest_facts(state: State, guest: Guest, nodes_known: bool) -> None:

@@ -88,8 +88,9 @@ class State:
     """Rules and subjects whose commands were withdrawn in this step: rules.Engine is told before it looks."""
     looks: int = 0
     """How often guests were looked at: in between nothing about them changes but by their hosts' reports."""
-    host_facts: dict[str, tuple[tuple[Any, ...], Any, dict[str, Any]]] = field(default_factory=dict)
-    """Hosts' facts as last worked out, behind what they follow from (facts.py). Not kept."""
+    host_facts: dict[str, tuple[tuple[Any, ...], Any, dict[str, Any], int]] = field(default_factory=dict)
+    """Hosts' facts as last worked out, behind what they follow from, with the edition of the table
+    of hosts in which they were published (facts.py). Not kept."""
     rest_until_s: float = -inf
     """Guests and facts were found at rest: before this time beats find nothing to do about them (quiet.py).
     Not kept: after a restart it is found out anew."""
