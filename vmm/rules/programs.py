@@ -165,7 +165,7 @@ class Total:
         kind = type(new)
         part = 0
         if kind is float or kind is int or kind is bool:
-            part = self._part(new)
+            part = self.part(new)
             self.count += 1
         elif new is not ABSENT:
             self.unknown += 1
@@ -179,7 +179,7 @@ class Total:
         self.ranges.clear()
         self.low, self.high = 1, 0
 
-    def _part(self, value: Any) -> int:
+    def part(self, value: Any) -> int:
         """The value times the unit, exactly."""
         if type(value) is not float:
             return int(value) * self.unit

@@ -48,8 +48,10 @@ class Following:
         """Columns whose every report is a stop (`n_of` without ticks)."""
         self._forms: dict[tuple[str, n.Node, n.Node | None], Form | None] = {}
         self._links: dict[int, TakeIn] = {}
+        self._sums: list[TakeIn] = []
         self._stops: list[Stops] = []
         self._marks: list[AtTicks] = []
+        self._present: Mapping[str, slice] = {}
         self._static: set[tuple[str, str]] = set()
         self.moments = Moments(world, self._form, self._is_flowing)
         for engine in self.engines:
@@ -153,27 +155,30 @@ class Following:
         return True
 
     def _hook(self) -> None:
-        """Be told when what was taken for constant changes."""
+        """Be told when what was taken for constant changes, before all others are."""
         self._watchers: list[tuple[str, Watcher]] = []
         self._hooked: list[Column] = []
         for kind, column in sorted(self._static):
             col = self.world.table(kind).columns.get(column)
             if col is not None:
-                col.hooks = (*col.hooks, self._changed)
+                col.hooks = (self._changed, *col.hooks)
                 self._hooked.append(col)
         for table in self.world.tables():
             watcher = Watcher(self._member, self._member, self._declared)
-            table.watchers = (*table.watchers, watcher)
+            table.watchers = (watcher, *table.watchers)
             self._watchers.append((table.kind, watcher))
 
     def _changed(self, _row: int) -> None:
         self.dirty = True
+        self.flush()
 
     def _member(self, _row: int, _name: str) -> None:
         self.dirty = True
+        self.flush()
 
     def _declared(self, _column: Column) -> None:
         self.dirty = True
+        self.flush()
 
     def close(self) -> None:
         """Take the hooks out."""
@@ -191,6 +196,7 @@ class Following:
         `tokens(kind, column)` gives the numbers of the present values of a column that is no number.
         """
         self.dirty = False
+        self._present = {}
         self.flows = flows
         for kind, table in self.tables.items():
             table.flow = flows.get(kind)
@@ -214,6 +220,7 @@ class Following:
         for link in self._links.values():
             if link.form.table.flow is not None:
                 link.begin()
+        self._sums = [link for link in self._links.values() if link.has_sums]
         return True
 
     def next_stop(self, at: int, end: int) -> int:
@@ -243,7 +250,27 @@ class Following:
         for mark in self._marks:
             mark.take_in(self.flows, spans)
 
+    def before(self, spans: Mapping[str, slice]) -> None:
+        """One record is seen in the ordinary way next; `spans` has it in each flow where it is a report."""
+        self._present = spans
+        for link in self._sums:
+            span = spans.get(link.form.table.kind)
+            if span is not None:
+                link.sync(span.start)
+
+    def flush(self) -> None:
+        """What waits in the links is needed: other rows than those of the present record may change, too."""
+        for link in self._sums:
+            kind = link.form.table.kind
+            span = self._present.get(kind)
+            link.flush(-1 if span is None else int(self.flows[kind].rows[span.start]))
+
     def pass_by(self, end: int) -> None:
         """What stands before record `end` was seen in the ordinary way."""
+        for link in self._sums:
+            span = self._present.get(link.form.table.kind)
+            if span is not None:
+                link.seen(span.start)
+        self._present = {}
         for link in self._links.values():
             link.pass_by(end)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Set
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,27 +27,29 @@ class Putting:
     properties that make the picture of the cluster, with their collectors."""
 
     def __init__(
-        self, core: Core, flows: Mapping[str, Flow], tokens: Tokens, reads: Set[tuple[str, str]], first: int
-    ) -> None:
+        self, core: Core, flows: Mapping[str, Flow], tokens: Tokens, reads: Set[tuple[str, str]],
+        first: int, end: int,
+    ) -> None:  # fmt: skip
         self._core = core
         self._flows = flows
         self._tokens = tokens
-        self._put_to = first
-        self.records: dict[str, list[int]] = {}
-        self._times: dict[str, list[float]] = {}
+        self._first = self._put_to = first
+        self._before: dict[str, Ints] = {}
+        """How many reports of each flow come before each record, and before the end."""
         self._read: list[tuple[str, str]] = []
         self._unread: list[tuple[str, str]] = []
         self._arrivals: dict[str, tuple[int, list[int]]] = {}
         for kind, flow in flows.items():
-            self.records[kind] = flow.records.tolist()
-            self._times[kind] = flow.times_s.tolist()
+            before = np.zeros(end - first + 1, np.int64)
+            before[flow.records - first + 1] = 1
+            self._before[kind] = np.cumsum(before)
             self._arrivals[kind] = flow.table.edition, list(flow.table.arrivals)
             for name in flow.said:
                 is_read = (kind, name) in reads
                 (self._read if is_read else self._unread).append((kind, name))
         self._lists: dict[tuple[str, str], _Plain | None] = {}
-        self._clients: list[Client | None] = []
-        self._seqs: list[int] = []
+        self._by_row: list[Client | None] = []
+        self._seqs: Ints = np.zeros(0, np.int64)
         self._hosts: list[tuple[str, list[int], list[tuple[Host | None, float]]]] = []
 
     def listen(self, people: People, seqs: Ints, structural: list[tuple[str, str]]) -> None:
@@ -56,27 +57,26 @@ class Putting:
         flow = self._flows.get("client")
         if flow is None:
             return
-        by_row, hosts, times = people.by_row, self._core.state.hosts, self._times["client"]
-        rows = flow.rows.tolist()
-        self._clients = list(map(by_row.__getitem__, rows))
-        self._seqs = seqs.tolist()
-        host_of = [None if client is None else hosts.get(client.name) for client in by_row]
+        self._by_row, self._seqs = people.by_row, seqs
+        hosts = self._core.state.hosts
+        host_of = [None if client is None else hosts.get(client.name) for client in people.by_row]
         is_host = np.array([host is not None for host in host_of], np.bool_)[flow.rows]
         for name, command in structural:
             if command not in ("host_facts", "guests"):
                 continue
             said = flow.column(name, self._tokens.present).touched[flow.place]
-            places: list[int] = np.flatnonzero(said & is_host).tolist()
-            pairs = [(host_of[rows[place]], times[place]) for place in places]
+            places = np.flatnonzero(said & is_host)
+            found = map(host_of.__getitem__, flow.rows[places].tolist())
+            pairs = list(zip(found, flow.times_s[places].tolist(), strict=True))
             field = "seen_s" if command == "host_facts" else "guests_seen_s"
-            self._hosts.append((field, places, pairs))
+            self._hosts.append((field, places.tolist(), pairs))
 
     def spans(self, at: int, end: int) -> dict[str, slice]:
         """The reports of records `at` to `end` - 1 in each flow that has any."""
         out = {}
-        for kind, records in self.records.items():
-            low = bisect_left(records, at)
-            high = bisect_left(records, end, low)
+        at, end = at - self._first, end - self._first
+        for kind, before in self._before.items():
+            low, high = int(before[at]), int(before[end])
             if low < high:
                 out[kind] = slice(low, high)
         return out
@@ -90,10 +90,10 @@ class Putting:
         if span is None:
             return
         low, high = span.start, span.stop
-        times = self._times["client"]
-        for client, seq, time_s in zip(
-            self._clients[low:high], self._seqs[low:high], times[low:high], strict=True
-        ):
+        flow, by_row = self._flows["client"], self._by_row
+        rows, seqs, times = flow.rows[span].tolist(), self._seqs[span].tolist(), flow.times_s[span].tolist()
+        for row, seq, time_s in zip(rows, seqs, times, strict=True):
+            client = by_row[row]
             if client is not None:
                 client.seq, client.heard_s = seq, time_s
         for field, places, pairs in self._hosts:
@@ -168,21 +168,21 @@ class _Plain:
         found = flow.column(name)
         self._flow = flow
         self._column = found.column
-        self._rows: list[int] = flow.rows.tolist()
-        values = found.values[flow.place]
-        kind = _TYPES[found.type]
-        self._values: list[Any] = values.tolist() if kind is float else list(map(kind, values.tolist()))
+        self._values = found.values[flow.place]
+        self._type = _TYPES[found.type]
 
     def put(self, span: slice) -> None:
         flow, column = self._flow, self._column
-        stored, rows = column.values, self._rows[span]
+        stored, rows, values = column.values, flow.rows[span].tolist(), self._values[span].tolist()
+        if self._type is not float:
+            values = list(map(self._type, values))
         if column.unknown:
-            for row, value in zip(rows, self._values[span], strict=True):
+            for row, value in zip(rows, values, strict=True):
                 if stored[row] is None:
                     column.unknown -= 1
                 stored[row] = value
         else:
-            for row, value in zip(rows, self._values[span], strict=True):
+            for row, value in zip(rows, values, strict=True):
                 stored[row] = value
         column.times_view()[flow.rows[span]] = flow.times_s[span]
         if column.max_age_s != np.inf:

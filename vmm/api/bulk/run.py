@@ -169,9 +169,11 @@ class BulkRun:
             calm = self._step(chunk, window, following, at)
             at += 1
             if not calm:
+                following.flush()
                 window.putting.catch_up(at)
                 self._size = max(_LEAST, self._size // 2)
                 return at
+        following.flush()
         window.putting.catch_up(end)
         self._settle()
         self._size = min(_MOST, self._size * 2)
@@ -190,7 +192,7 @@ class BulkRun:
         """One record in the ordinary way; False when the window's picture is not right any more."""
         entry = chunk.entry(at)
         self.slow += 1
-        window.before(at)
+        window.before(at, following)
         outputs = self.run.feed(entry)
         following.pass_by(at + 1)
         following.look_again()

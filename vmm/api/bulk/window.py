@@ -68,7 +68,7 @@ class Window:
         self._beats: list[int] = chunk.beats[slice(*np.searchsorted(chunk.beats, (first, end)))].tolist()
         self._beat_clock: list[float] = chunk.clock_s[self._beats].tolist()
         self._structural = structural_of(core, names)
-        self.putting = Putting(core, self.flows, tokens, reads, first)
+        self.putting = Putting(core, self.flows, tokens, reads, first, end)
         self.putting.listen(people, self._seq, self._structural)
         self._looks: set[int] = set(self._beats)
         self.expiries: set[int] = set()
@@ -227,13 +227,16 @@ class Window:
         state.now_s = float(chunk.clock_s[end - 1])
         state.world.now_s = max(state.world.now_s, state.now_s)
 
-    def before(self, at: int) -> None:
+    def before(self, at: int, following: Following) -> None:
         """Record `at` is fed next."""
         clock_s = self.chunk.clock_s[at]
+        state = self.core.state
+        following.before(self.putting.spans(at, at + 1))
         if (
             not (self.flowing[at - self.first] or self.chunk.kinds[at] == BEAT)
             or at in self.expiries
-            or self.chunk.gaps_s[at] > self.core.state.settings.resend_s
-            or any(table.expiry_s < clock_s for table in self.core.state.world.tables())
+            or self.chunk.gaps_s[at] > state.settings.resend_s
+            or any(table.expiry_s < clock_s for table in state.world.tables())
         ):
+            following.flush()
             self.putting.catch_up(at)
