@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -11,10 +12,14 @@ from rich.table import Table
 from vmm.durations import show_duration
 from vmm.policies.plan import Action, Kind, Plan
 
+_PIPED = 400
+
 
 def show_plan(plan: Plan, planning_s: float, reasons: Mapping[str, str]) -> None:
     """The actions, what they cost and lead to, and why the rest is left alone."""
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _PIPED  # names in files and pipes are whole, one action a line
     if plan.actions:
         console.print(_table(plan))
     console.print(
@@ -25,7 +30,9 @@ def show_plan(plan: Plan, planning_s: float, reasons: Mapping[str, str]) -> None
     if plan.policy == "consolidate":
         console.print(f"hosts left: {len(plan.hosts_left)} ({escape(', '.join(plan.hosts_left))})")
     if plan.why_empty:
-        console.print(f"nothing to do: {escape(plan.why_empty)}")
+        console.print(
+            f"{'no step can be taken' if plan.unplaced else 'nothing to do'}: {escape(plan.why_empty)}"
+        )
     if plan.cut_by_clock:
         console.print("the time was over before the search was done: another run may find another plan")
     for name, reason in plan.unplaced.items():
@@ -36,7 +43,10 @@ def show_plan(plan: Plan, planning_s: float, reasons: Mapping[str, str]) -> None
 
 
 def _table(plan: Plan) -> Table:
-    table = Table("#", "group", "action", "guest", "from", "to", "MiB", "time", "score after", box=None)
+    table = Table(box=None)
+    for head in ("#", "group", "action", "guest", "from", "to", "MiB", "time", "score after"):
+        name = head in ("guest", "from", "to")  # long ones go on in the next line; numbers are never cut
+        table.add_column(head, overflow="fold", no_wrap=not name, header_style="bold")
     for number, action in enumerate(plan.actions, 1):
         table.add_row(
             str(number),

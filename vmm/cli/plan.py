@@ -94,6 +94,7 @@ class _Problem:
             raise BadRequest(f"--out {out}: {out.parent} is no folder", next_step="make it, or name another")
         self.out = out
         self.live: Live | None = None
+        self.measured: frozenset[str] = frozenset()
         self.cluster: Cluster
         if data is None:
             if util is not None:
@@ -102,6 +103,7 @@ class _Problem:
             self.cluster, policies = self.live.cluster, policies or self.live.policies
         else:
             loads = parse_loads(read(util), str(util)) if util else None
+            self.measured = frozenset(loads or ())
             self.cluster = parse_cluster(read(data), str(data), loads)
             if loads is not None:
                 tell_unmeasured(self.cluster, loads, util)
@@ -351,6 +353,7 @@ def scale(
                 memory_max_mib,
             )
             for guest in problem.cluster.guests
+            if guest.name in problem.measured  # of the others the use is not known: they keep what they have
         ]
     )
     made, took_s = _timed(

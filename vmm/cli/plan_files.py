@@ -40,7 +40,7 @@ def tell_unmeasured(cluster: Cluster, loads: Mapping[str, Load], file: Path | No
     if missing:
         click.echo(
             f"{file}: no load of {len(missing)} of {len(cluster.guests)} guests (e.g. {missing[0]}):"
-            " each counts 1 in every load",
+            " each counts 1 in every load; `scale` leaves it as it is",
             err=True,
         )
 

@@ -26,7 +26,7 @@ def survives_loss(cluster: Cluster) -> bool:
     """
     alive = {h.name for h in cluster.hosts if h.state is not HostState.OFFLINE}
     guests = [
-        replace(g, immovable=f"its disk is local to {g.host}" if g.disk_local else "")
+        replace(g, immovable=f"its disk is local to {g.host}" if g.disk_local or g.disk_bound else "")
         for g in cluster.guests
         if g.host in alive
     ]

@@ -74,7 +74,7 @@ def _consolidate(
     plan = Plan("consolidate", objective.name, before, before, hosts_left=left, seed=seed, reasons=why)
     off = np.flatnonzero(on & ~keep).tolist()
     if not off:
-        return replace(plan, why_empty=_why_none(cluster, problem, on))
+        return replace(plan, why_empty=_why_none(cluster, problem, on, spare))
     actions = migrations(problem, moves, limits)
     group = actions[-1].group if actions else 0
     after = cluster.moved({a.guest: a.target for a in actions})
@@ -98,11 +98,15 @@ def _polished(cluster: Cluster, problem: Problem, off: Bools, moves: list[Move],
     return better if better is not None and len(better) <= len(moves) else moves
 
 
-def _why_none(cluster: Cluster, problem: Problem, on: Bools) -> str:
+def _why_none(cluster: Cluster, problem: Problem, on: Bools, spare: int) -> str:
     if not on.any():
         return "no host is on"
     if int(on.sum()) == 1:
         return "only one host is on"
     if not problem.kinds and cluster.guests:
         return "no guest may be moved"
+    if spare:
+        return (
+            f"no way was found to hold all guests on fewer than {int(on.sum())} hosts, {spare} of them spare"
+        )
     return f"no way was found to hold all guests on fewer than {int(on.sum())} hosts"

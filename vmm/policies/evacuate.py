@@ -67,14 +67,14 @@ def _evacuate(cluster: Cluster, names: list[str], objective: Objective, limits: 
     reasons = {
         host: f"the second copy of the disk of {_some(guests)} stays on it" for host, guests in copies.items()
     }
+    after = tuple(replace(h, state=HostState.OFFLINE) if h.name in leaving else h for h in cluster.hosts)
     if not going:
         stuck = {
             cluster.guests[i].name: f"it may not be moved: {cluster.guests[i].immovable}" for i in inside
         }
         why = f"no guest may leave {', '.join(names)}" if inside else f"no guest is on {', '.join(names)}"
-        score = State(compile_problem(cluster, objective)).score()
+        score = State(compile_problem(Cluster(after, cluster.guests), objective)).score()
         return Plan("evacuate", objective.name, score, score, why_empty=why, unplaced=stuck, reasons=reasons)
-    after = tuple(replace(h, state=HostState.OFFLINE) if h.name in leaving else h for h in cluster.hosts)
     guests = [cluster.guests[i] for i in going]
     problem = compile_arrivals(cluster, objective, guests, hosts=after, gone=going)
     kinds = problem.kind_of.tolist()
@@ -102,9 +102,15 @@ def _evacuate(cluster: Cluster, names: list[str], objective: Objective, limits: 
                 scores, waiting = found, [0.0] * len(found)
                 places = dict(with_more)
                 placed = {i for i, g in enumerate(guests) if g.name in places}
-        done = Cluster(after, cluster.moved({**places}).guests)
+        stay = [h for h in after if h.name not in leaving]
+        at = cluster.moved({**places, **{g.name: None for g in left}}).guests
+        done = Cluster(stay, (g for g in at if g.host is None or g.host not in leaving))
         if any(h.takes_guests for h in after):
-            unplaced |= {g.name: why_nowhere(done, g) for i, g in enumerate(guests) if i not in placed}
+            unplaced |= {
+                g.name: why_nowhere(done, replace(g, host=None))
+                for i, g in enumerate(guests)
+                if i not in placed
+            }
         else:
             none = "no host is left that takes guests: all that do are to be emptied"
             unplaced |= {g.name: none for i, g in enumerate(guests) if i not in placed}

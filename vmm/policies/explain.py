@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from vmm.policies.model import Cluster, Guest, HostState
 from vmm.policies.objective import Objective
 from vmm.policies.plan import Kind, Plan
 
+_NOTHING = 5e-7
+"""What a move gains is said in six digits."""
 _TRIED = 8
 """Targets tried exactly for each kind of guest on a host: the best by the linearised score."""
 
@@ -41,7 +44,7 @@ def explain(
             for part in parts
             for k, v in explain(
                 part,
-                share_of(plan, part),
+                replace(share_of(plan, part), why_empty=plan.why_empty or _elsewhere(plan)),
                 objective,
                 leaving=[name for name in leaving if name in part.host_by_name],
                 new=new,
@@ -60,6 +63,15 @@ def explain(
     return {**reasons, **plan.unplaced}
 
 
+def _elsewhere(plan: Plan) -> str:
+    """Why a group of hosts that has no part in the plan has none."""
+    return {
+        "place": "another group of hosts is as good or better for every new guest",
+        "recover": "no guest of this group of hosts is lost, or none can be started",
+        "evacuate": "no guest of this group of hosts is to leave, or none can",
+    }.get(plan.policy, "nothing in this group of hosts is worth a move")
+
+
 def _stays(plan: Plan, guest: Guest, leaving: frozenset[str], cluster: Cluster) -> str:
     """Why a planner other than balancing leaves a guest alone."""
     if guest.host is None:
@@ -70,7 +82,7 @@ def _stays(plan: Plan, guest: Guest, leaving: frozenset[str], cluster: Cluster) 
         case "evacuate":
             return "it is to leave" if guest.host in leaving else "its host is not being emptied"
         case "consolidate":
-            off = plan.hosts_left and guest.host not in plan.hosts_left
+            off = guest.host not in plan.hosts_left
             return "its host is off" if off else f"its host {guest.host} stays on"
         case "place":
             return "a placement moves no guest"
@@ -101,7 +113,9 @@ def _gains(after: Cluster, objective: Objective, min_gain: float | None) -> dict
         name = after.hosts[target].name
         if change == INF:
             out[guest.name] = f"no other host takes it: {why_nowhere(after, guest)}"
-        elif change >= 0:
+        elif abs(change) < _NOTHING:
+            out[guest.name] = f"its best move, to {name}, would gain nothing"
+        elif change > 0:
             out[guest.name] = f"its best move, to {name}, would cost {change:.6f}"
         elif -change < least:
             said = f"would gain only {-change:.6f}, and a plan has to gain {least:.6f}"
@@ -150,7 +164,7 @@ def _hosts(
         elif plan.policy == "scale":
             out[host.name] = "scaling brings a guest here only from a host that has too little for it"
         elif moved:
-            out[host.name] = f"other hosts are better for every guest that the plan {verb}"
+            out[host.name] = f"other hosts are as good or better for every guest that the plan {verb}"
         else:
             out[host.name] = f"nothing is moved: {plan.why_empty or 'no guest was asked for'}"
     return out

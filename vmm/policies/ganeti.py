@@ -298,6 +298,7 @@ def _instance(
         if template in SHARED
         else f"its disk template {template!r} cannot be migrated to any host",
         secondary=fields[7],
+        disk_bound=template not in SHARED,
     )
 
 

@@ -111,6 +111,8 @@ class Guest:
     """Why it may not be moved now; empty = it may."""
     secondary: str = ""
     """Host with the second copy of its disk, which has to stay on; empty = none."""
+    disk_bound: bool = False
+    """True: no host but its own and `secondary` can reach its disk (whose room is not planned)."""
     priority: int = 0
     """Higher is recovered first."""
     share: str = ""

@@ -156,7 +156,7 @@ class Plan:
             out["hosts_off"] = [a.source for a in self.actions if a.kind is Kind.POWER_OFF]
         if self.why_empty:
             out["why_empty"] = self.why_empty
-        if self.unplaced:
+        if self.unplaced or self.policy in ("place", "recover", "evacuate"):
             out["unplaced"] = dict(self.unplaced)
         if self.reasons:
             out["reasons"] = dict(self.reasons)

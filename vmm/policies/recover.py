@@ -6,7 +6,7 @@ administrator's word) and says so with HostState.OFFLINE.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -38,9 +38,10 @@ def recover(
 ) -> Plan:
     """Plan of starts for the guests on offline hosts, by priority (higher first), then by size.
 
-    A guest whose disk is local to the dead host cannot be started elsewhere. With `keep_reserve`, those
-    guests of lowest priority are left out that would take the room needed to survive the loss of one more
-    host; if that room is missing already, or only one host is left, it does not hold anybody back.
+    A guest whose disk is local to the dead host cannot be started elsewhere, one with a second copy of it
+    only there. With `keep_reserve`, those guests of lowest priority are left out that would take the room
+    needed to survive the loss of one more host; if that room is missing already, or only one host is left,
+    it does not hold anybody back.
     Each group of hosts recovers by itself.
     """
     parts = split(cluster)
@@ -60,12 +61,15 @@ def _recover(cluster: Cluster, objective: Objective, keep_reserve: bool, limits:
     wanted: list[int] = []
     for i in lost:
         guest = cluster.guests[i]
-        if guest.disk_local:
+        if guest.disk_local or (guest.disk_bound and not guest.secondary):
             unplaced[guest.name] = f"its disk is local to {guest.host}"
+        elif guest.disk_bound and (guest.secondary in dead or guest.secondary not in cluster.host_by_name):
+            unplaced[guest.name] = f"both copies of its disk, on {guest.host} and {guest.secondary}, are gone"
         else:
             wanted.append(i)
     wanted.sort(key=lambda i: (-cluster.guests[i].priority, -cluster.guests[i].memory_mib))
-    guests = [replace(cluster.guests[i], immovable="") for i in wanted]
+    guests = [_startable(cluster.guests[i]) for i in wanted]
+    cluster = _standby_used(cluster, {g.secondary for g in guests if g.disk_bound})
     problem = compile_arrivals(cluster, objective, guests, gone=wanted)
     base = State(problem)
     before = base.score() + OFFLINE_PRICE * len(wanted)
@@ -80,7 +84,7 @@ def _recover(cluster: Cluster, objective: Objective, keep_reserve: bool, limits:
         kept = within_reserve(cluster, guests, puts, kinds)
         for position in {position for position, _ in puts} - {position for position, _ in kept}:
             unplaced[guests[position].name] = (
-                "starting it would use the room kept for the loss of one more host"
+                "starting it would use the room kept for the loss of one more host (--use-reserve takes it)"
             )
         puts = kept
     names = [h.name for h in cluster.hosts]
@@ -94,6 +98,24 @@ def _recover(cluster: Cluster, objective: Objective, keep_reserve: bool, limits:
         why_empty="" if puts else "no lost guest can be started",
         unplaced=unplaced,
     )
+
+
+def _startable(guest: Guest) -> Guest:
+    """The guest as it can be started: its host is dead, so nothing holds it there but its disk."""
+    if not guest.disk_bound:
+        return replace(guest, immovable="")
+    return replace(guest, immovable="", pinned=frozenset({guest.secondary}))
+
+
+def _standby_used(cluster: Cluster, secondaries: Set[str]) -> Cluster:
+    """The memory that these hosts keep for guests with a second copy there is for now."""
+    hosts = (
+        replace(h, memory_reserve_mib=max(h.memory_reserve_mib - h.standby_mib, 0.0))
+        if h.name in secondaries
+        else h
+        for h in cluster.hosts
+    )
+    return Cluster(hosts, cluster.guests) if secondaries else cluster
 
 
 def _puts(problem: Problem, kinds: Sequence[int]) -> list[tuple[int, int]]:
