@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vmm.policies._problem import Floats, Ints
+from vmm.policies._problem import Floats, Ints, Problem
 from vmm.policies._state import INF, State
 from vmm.policies.constraints import SLACK
 
@@ -21,6 +21,8 @@ _EFFORT = 10_000_000
 """Numbers looked at while arrivals change places, at most."""
 _CHANGES, _PER_CHANGE = 3, 8
 """Changes of place, at most: so many, or one for so many arrivals. The first few gain nearly all."""
+_LOOKS = 10_000
+"""Arrivals times kinds up to which the best first is tried where prices change with each arrival."""
 _TIE = 1e-12
 """Scores that differ by no more are equal but for rounding: the first host is taken."""
 
@@ -47,6 +49,13 @@ def fill(base: State, kinds: Sequence[int]) -> list[tuple[int, int]]:
         return list(hosts.items())
     if not filler.plain:
         _put_back(filler, kinds, hosts)
+        if len(kinds) * problem.kinds <= _LOOKS and (other := _best_first(problem, kinds)) is not None:
+            second = Filler(State(problem))
+            for i, host in other.items():
+                second.add(kinds[i], host)
+            _put_back(second, kinds, other)
+            if len(hosts) < len(other) or second.score() < filler.score() - _TIE:
+                hosts = other
         return list(hosts.items())
     units = np.array([kinds[i] for i in hosts], dtype=np.int64)
     at = rearranged(filler, units, np.array(list(hosts.values()), dtype=np.int64))
@@ -77,6 +86,25 @@ def _steepest(base: State, kinds: Sequence[int]) -> tuple[Filler, Ints, Ints] | 
         fits = (p.need <= filler.room[:, host, None] + SLACK).all(axis=0)
         fixed[~fits, host] = INF
     return filler, hosts, np.array(kinds, dtype=np.int64)
+
+
+def _best_first(problem: Problem, kinds: Sequence[int]) -> dict[int, int] | None:
+    """As `_steepest`, whatever the prices: a look at all hosts for each waiting kind before each arrival."""
+    filler = Filler(State(problem))
+    waiting: dict[int, list[int]] = {}
+    for i, kind in enumerate(kinds):
+        waiting.setdefault(kind, []).append(i)
+    hosts: dict[int, int] = {}
+    while waiting:
+        found = min(((*filler.best(kind), kind) for kind in waiting), key=lambda at: at[1])
+        host, change, kind = found
+        if change == INF:
+            return None
+        filler.add(kind, host)
+        hosts[waiting[kind].pop()] = host
+        if not waiting[kind]:
+            del waiting[kind]
+    return hosts
 
 
 def _put_back(filler: Filler, kinds: Sequence[int], hosts: dict[int, int]) -> None:
@@ -210,6 +238,10 @@ class Filler:
         host = int((scores <= scores.min() + _TIE).argmax())
         after = float(scores[host])
         return (host, after - self.deviation) if after < INF else (-1, INF)
+
+    def score(self) -> float:
+        """The whole score, where other prices than fixed ones count; else its deviations."""
+        return self.deviation if self.plain else self._state.score()
 
     def all_arrivals(self) -> Floats:
         """Deviations after one more unit of each kind on each host (T x N), room or not."""
