@@ -17,6 +17,7 @@ from vmm.policies.model import Cluster, Guest, Host
 from vmm.policies.plan import Action, Kind, Limits, Plan, migration_seconds
 
 _MEMORY_STEP_MIB = 256
+_ROUNDS = 4
 _LEAST_CAP = 0.01
 """CPUs: what the kernel's bandwidth control gives at least."""
 
@@ -88,12 +89,17 @@ def scale(
     world = _World(cluster, wanted, bands)
     before = world.unmet()
     actions: list[Action] = []
-    for host in cluster.hosts:
-        if host.takes_guests:
-            actions += _relieved(world, host, limits)
-    for growing in (False, True):  # what shrinks makes room for what grows
+    for _ in range(_ROUNDS):
+        given = _given(world, limits)
+        while given:  # what leaves or shrinks makes room for another to come, and all that for what grows
+            actions += given
+            given = _given(world, limits)
         for host in cluster.hosts:
-            actions += _resized(world, host, growing)
+            for action in _resized(world, host):
+                _append(actions, action)
+        if not (given := _given(world, limits)):  # a size that is within the bands now may be less than liked
+            break
+        actions += given
     numbered = tuple(replace(a, group=i + 1) for i, a in enumerate(actions))
     why = "" if actions else "every guest uses what it has within the bands, or nobody may be changed"
     return Plan(
@@ -101,18 +107,46 @@ def scale(
     )
 
 
-def _resized(world: _World, host: Host, growing: bool) -> list[Action]:
+def _given(world: _World, limits: Limits) -> list[Action]:
+    """Guests that leave hosts which have too little, and what guests give up."""
+    hosts = list(world.hosts.values())
+    moved = [a for h in hosts if h.takes_guests for a in _relieved(world, h, limits)]
+    return moved + [a for h in hosts for a in _shrunk(world, h)]
+
+
+def _shrunk(world: _World, host: Host) -> list[Action]:
+    """What guests give up; nothing needs room for that."""
     actions = []
     for guest in list(world.there[host.name]):
         vcpus, memory = world.liked(guest)
-        grows = vcpus > guest.vcpus or memory > guest.memory_mib
-        if guest.name in world.wanted and grows == growing and (sizes := world.sizes(guest, host)):
-            world.resize(guest, sizes)
-            score = world.unmet()
-            actions.append(
-                Action(Kind.RESIZE, guest.name, host.name, host.name, score_after=score, sizes=sizes)
-            )
+        sizes: dict[str, float] = {"vcpus": vcpus} if vcpus < guest.vcpus else {}
+        if sizes := sizes | ({"memory_mib": memory} if memory < guest.memory_mib else {}):
+            actions.append(_resize(world, guest, host, sizes))
     return actions
+
+
+def _resized(world: _World, host: Host) -> list[Action]:
+    """What guests get, as far as there is room, and their weights and caps."""
+    return [
+        _resize(world, guest, host, sizes)
+        for guest in list(world.there[host.name])
+        if guest.name in world.wanted and (sizes := world.sizes(guest, host))
+    ]
+
+
+def _resize(world: _World, guest: Guest, host: Host, sizes: Mapping[str, float]) -> Action:
+    world.resize(guest, sizes)
+    return Action(Kind.RESIZE, guest.name, host.name, host.name, score_after=world.unmet(), sizes=sizes)
+
+
+def _append(actions: list[Action], action: Action) -> None:
+    """Add a resize; a weight and cap alone go with the guest's last one, if there was one."""
+    if not action.sizes.keys() & {"vcpus", "memory_mib"}:
+        for i, old in enumerate(actions):
+            if old.guest == action.guest and old.kind is Kind.RESIZE and old.target == action.target:
+                actions[i] = replace(old, sizes={**old.sizes, **action.sizes})
+                return
+    actions.append(action)
 
 
 def fair_caps(capacity: float, demands: Sequence[float], weights: Sequence[float]) -> list[float]:
