@@ -39,12 +39,12 @@ def fill(base: State, kinds: Sequence[int]) -> list[tuple[int, int]]:
         return list(enumerate(rearranged(filler, units, at).tolist()))
     filler = Filler(base if base.plain else State(problem))
     part = (problem.need / np.maximum(np.maximum(problem.room, 0.0).sum(axis=1), 1e-9)[:, None]).max(axis=0)
-    hosts: dict[int, int] = {}
-    for i in sorted(range(len(kinds)), key=lambda i: -part[kinds[i]]):
-        host, _ = filler.best(kinds[i])
-        if host >= 0:
-            filler.add(kinds[i], host)
-            hosts[i] = host
+    by_size = sorted(range(len(kinds)), key=lambda i: -part[kinds[i]])
+    hosts = _in_turn(filler, kinds, by_size)
+    if len(hosts) < len(kinds):  # not for all: the smallest first leaves room for more of them
+        again = Filler(State(problem))
+        if len(more := _in_turn(again, kinds, by_size[::-1])) > len(hosts):
+            filler, hosts = again, more
     if len(hosts) < 2 or not len(problem.weight):
         return list(hosts.items())
     if not filler.plain:
@@ -60,6 +60,17 @@ def fill(base: State, kinds: Sequence[int]) -> list[tuple[int, int]]:
     units = np.array([kinds[i] for i in hosts], dtype=np.int64)
     at = rearranged(filler, units, np.array(list(hosts.values()), dtype=np.int64))
     return list(zip(hosts, at.tolist(), strict=True))
+
+
+def _in_turn(filler: Filler, kinds: Sequence[int], order: Sequence[int]) -> dict[int, int]:
+    """The best host for one arrival after another, for those that find one."""
+    hosts = {}
+    for i in order:
+        host, _ = filler.best(kinds[i])
+        if host >= 0:
+            filler.add(kinds[i], host)
+            hosts[i] = host
+    return hosts
 
 
 def _steepest(base: State, kinds: Sequence[int]) -> tuple[Filler, Ints, Ints] | None:

@@ -78,6 +78,14 @@ def test_where_tags_count_the_best_guest_leaves_first() -> None:
     assert evacuate(cluster, ["h1"]).score_after == pytest.approx(0.265625)
 
 
+def test_where_not_all_fit_as_many_as_can_leave() -> None:
+    nodes = {"h0": (65536, 30000), "h1": (10000, 10000)}
+    guests = [("big", 8192, "h0", "", "ext"), *((f"g{i}", 3072, "h0", "", "ext") for i in range(3))]
+    plan = evacuate(parse_cluster(text(nodes, guests)), ["h0"], STATIC)
+    assert {a.guest for a in plan.actions} == {"g0", "g1", "g2"}
+    assert set(plan.unplaced) == {"big"}
+
+
 def answer(*args: str) -> Any:
     result = CliRunner().invoke(plan, [*args, "-o", "json"])
     assert result.exit_code == 0, (result.output, result.exception)
