@@ -129,6 +129,14 @@ class Form:
         self.value: Floats = np.zeros(0)
         self.changed: Bools = np.zeros(0, np.bool_)
         self._flow: Flow | None = None
+        self._turns: list[int] | None = None
+
+    def turns(self) -> list[int]:
+        """The records at which it changes."""
+        if self._turns is None:
+            assert self._flow is not None
+            self._turns = self._flow.records_of(self.changed).tolist()
+        return self._turns
 
     def work_out(self) -> bool:
         """For the table's present flow; False when arrays cannot tell."""
@@ -141,7 +149,7 @@ class Form:
                 self._evaluate(flow)
         except Fallback:
             return False
-        self._flow = flow
+        self._flow, self._turns = flow, None
         return True
 
     def _evaluate(self, flow: Flow) -> None:

@@ -32,16 +32,23 @@ class Moments:
         self.first = 0
         self.end = 0
         self.interpreter = Interpreter(world)
+        self.stretch = 0
+        """Counts them."""
         self._spans: dict[tuple[int, str], tuple[Span | Truths, Bools]] = {}
+        self._conditions: dict[n.Node, Condition] = {}
 
     def begin(self, flows: Mapping[str, Flow], first: int, end: int) -> None:
         """Records `first` to `end` - 1 come next."""
         self.flows, self.first, self.end = flows, first, end
+        self.stretch += 1
         self._spans = {}
 
     def condition(self, node: n.Node) -> Condition:
-        """Raises Open when it is not made of aggregates that can be followed."""
-        return Condition(self, node)
+        """Shared by all who ask for it. Raises Open if it is not made of aggregates that can be followed."""
+        found = self._conditions.get(node)
+        if found is None:
+            found = self._conditions[node] = Condition(self, node)
+        return found
 
     def aggregate(self, form: Form, fn: str) -> tuple[Span | Truths, Bools]:
         """(value after each record, records at which it may change)."""
@@ -153,6 +160,8 @@ class Condition:
         self._changes: list[Bools] = []
         self._bits: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._may: Bools = np.zeros(0, np.bool_)
+        self._lists: dict[int, list[int]] = {}
+        self._stretch = -1
         self._building = True
         bound(node, self._leaf)
         self._building = False
@@ -160,8 +169,11 @@ class Condition:
     def work_out(self) -> None:
         """For the stretch that has begun."""
         moments = self._moments
+        if self._stretch == moments.stretch:
+            return
+        self._stretch = moments.stretch
         count = moments.end - moments.first
-        self._changes = []
+        self._changes, self._lists = [], {}
         bits = bound(self.node, self._leaf).bits
         self._bits = np.broadcast_to(np.asarray(bits, np.uint8), (count,))
         may = np.zeros(count, np.bool_)
@@ -171,7 +183,10 @@ class Condition:
 
     def others_than(self, bit: int) -> list[int]:
         """Records after which it may be another truth than that of `bit`."""
-        found: list[int] = (np.flatnonzero(self._may & (self._bits != bit)) + self._moments.first).tolist()
+        found = self._lists.get(bit)
+        if found is None:
+            others = np.flatnonzero(self._may & (self._bits != bit)) + self._moments.first
+            found = self._lists[bit] = others.tolist()
         return found
 
     def _leaf(self, node: n.Node) -> object:

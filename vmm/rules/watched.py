@@ -58,7 +58,7 @@ class Conditions(_Listed):
 
     def begin(self) -> bool:
         flow = self._form.table.flow
-        self._list([] if flow is None else flow.records_of(self._form.changed).tolist())
+        self._list([] if flow is None else self._form.turns())
         return True
 
     def look_again(self) -> None:
@@ -155,12 +155,10 @@ class Truth:
         self._watch = watch
         self._is_expr = watch is runner.expr
         self._before = 0
-        self._lists: dict[int, list[int]] = {}
         self._at = 0
 
     def begin(self) -> bool:
         self._condition.work_out()
-        self._lists = {}
         self._at = 0
         self.look_again()
         return True
@@ -179,9 +177,7 @@ class Truth:
     def next(self, at: int) -> int | None:
         if not self._before:
             return None
-        stops = self._lists.get(self._before)
-        if stops is None:
-            stops = self._lists[self._before] = self._condition.others_than(self._before)
+        stops = self._condition.others_than(self._before)
         if self._at < len(stops) and stops[self._at] < at:
             self._at = bisect_left(stops, at, self._at)
         return stops[self._at] if self._at < len(stops) else None

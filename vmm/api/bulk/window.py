@@ -236,7 +236,8 @@ class Window:
             not (self.flowing[at - self.first] or self.chunk.kinds[at] == BEAT)
             or at in self.expiries
             or self.chunk.gaps_s[at] > state.settings.resend_s
-            or any(table.expiry_s < clock_s for table in state.world.tables())
         ):
             following.flush()
             self.putting.catch_up(at)
+        elif any(table.expiry_s < clock_s for table in state.world.tables()):
+            self.putting.catch_up(at)  # nothing expires, but the tables look for it
