@@ -2,7 +2,8 @@
 
 Only what is possible is asked for: a guest that no other host could take even if nobody else were there (it
 is pinned, its disk is local, it is too large, no other host is up) is lost with its host anyway and counts
-for nothing. So with one host up there is no reserve to keep.
+for nothing. So with one host up there is no reserve to keep. Guests that must stay apart are asked for room
+alone: half of a pair would else stay down for want of a fourth host, however much room the others have.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from vmm.policies.objective import Objective
 
 
 def survives_loss(cluster: Cluster) -> bool:
-    """Could the guests of any one host that is up, as far as another host could take them, be started there?
+    """Is there room for the guests of any one host that is up, as far as another host could take them?
 
     Found by best fit, the largest first: a "no" may be wrong in rare cases, a "yes" never is.
     """
     alive = {h.name for h in cluster.hosts if h.state is not HostState.OFFLINE}
     guests = [
-        replace(g, immovable=f"its disk is local to {g.host}" if g.disk_local or g.disk_bound else "")
+        replace(
+            g,
+            immovable=f"its disk is local to {g.host}" if g.disk_local or g.disk_bound else "",
+            anti_affinity=frozenset(),
+        )
         for g in cluster.guests
         if g.host in alive
     ]
@@ -50,17 +55,13 @@ def _only(problem: Problem, rows: Ints, host: int) -> Problem:
     """The problem of these kinds on one host; all other guests stay where they are."""
     counts = np.zeros((len(rows), problem.hosts), dtype=np.int64)
     counts[:, host] = problem.counts[rows, host]
-    fixed = problem.apart.fixed
-    if len(fixed):
-        member = problem.apart.member.T.astype(np.int64)
-        fixed = fixed + member @ problem.counts - member[:, rows] @ counts
     return replace(
         problem,
         samples=tuple(problem.samples[row] for row in rows.tolist()),
         counts=counts,
         need=problem.need[:, rows],
         reach=problem.reach[rows],
-        apart=Tags(problem.apart.member[rows], fixed),
+        apart=Tags(problem.apart.member[rows], problem.apart.fixed),
     )
 
 

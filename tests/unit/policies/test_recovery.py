@@ -38,6 +38,18 @@ RESERVE = "room kept for the loss of one more host"
             {},
         ),
         (
+            "half of a pair that is kept apart: there is room, though no fourth host",
+            Cluster(
+                hosts(8192, 8192, 8192),
+                [
+                    Guest("a", 1024, 1, "d", anti_affinity=frozenset({"web"})),
+                    Guest("b", 1024, 1, "h1", anti_affinity=frozenset({"web"})),
+                ],
+            ),
+            ["a"],
+            {},
+        ),
+        (
             "a pinned guest is lost with its host anyway, and holds nobody back",
             Cluster(
                 hosts(8192, 8192, 8192),
