@@ -159,6 +159,7 @@ class Trial:
         core, result = self.core, self.result
         if not self.shadows and entry.time_s >= self._since_s and core.rules.properties:
             self.shadows = _shadows(core, self._triggers, self._file)
+            self._follow_commands()
             result.first_s = core.state.now_s
             core.onlooker = self._look
         outputs = core.feed(_lighter(entry, self.needed()))
@@ -294,14 +295,18 @@ def _begin(folder: Path, since_s: float | None) -> tuple[Core, int | None]:
 
 
 def _shadows(core: Core, triggers: str, file: str) -> list[Engine]:
-    """The changed rules at work, and, where they have limits, the same without them."""
+    """The changed rules at work, and those of them that have limits once more without."""
     files = {**core.rules.files, "triggers.ini": triggers, CATALOGUE: core.rules.files.get(CATALOGUE, "")}
     book = dataclasses.replace(compile_rules(files).book, file=file)
     memory = core.engine.dump_state()
     strict = Engine(book, core.state.world, memory)
-    if not any(rule.limit or rule.cooldown_s for rule in book.rules.values()):
+    free = {
+        name: dataclasses.replace(rule, limit=None, cooldown_s=0.0)
+        for name, rule in book.rules.items()
+        if rule.limit or rule.cooldown_s
+    }
+    if not free:
         return [strict]
-    free = {name: dataclasses.replace(rule, limit=None, cooldown_s=0.0) for name, rule in book.rules.items()}
     relaxed = Engine(dataclasses.replace(book, rules=free), core.state.world, memory)
     return [strict, relaxed]
 
