@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit e2e check bench bench-plan clean test-packages
+.PHONY: help setup demo test unit e2e explore check bench bench-plan clean test-packages
 
 BIN := .venv/bin
 META := setup.cfg pyproject.toml scripts/setup-venv.sh
@@ -45,6 +45,9 @@ unit: test-packages .venv/.vmm-test   ## the unit tests alone
 
 e2e: test-packages .venv/.vmm-test   ## the end-to-end tests alone (root)
 	@$(BIN)/pytest -m e2e $(PYTEST_ARGS)
+
+explore: test-packages .venv/.vmm-test   ## property tests on random examples that no run has seen before
+	@$(BIN)/pytest -m "not e2e and not processes" --hypothesis-profile=explore $(PYTEST_ARGS)
 
 check: .venv/.vmm-dev   ## style, types and floors
 	$(BIN)/ruff check .

@@ -1,8 +1,16 @@
-"""Which test files are too long for `make unit`, which is run by habit; `make test` runs them all."""
+"""Which test files are too long for `make unit`, which is run by habit; and how random examples are drawn.
+
+The same examples at each run, so that a red run is red because of a change. `make explore` draws others.
+"""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 LONG = {
     "test_backtest_in_bulk.py": "many random streams",
