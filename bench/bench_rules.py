@@ -10,13 +10,14 @@ updates/s are those of one of its cores. The aims stand at the end, each met or 
 from __future__ import annotations
 
 import argparse
-import importlib
 import itertools
 import random
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
+
+from rules_peers import PEERS
 
 from vmm.cluster.tables import World
 from vmm.rules import Engine, PropertySpec, default_schema, load_triggers
@@ -312,14 +313,9 @@ def peers(count: int, batch_s: float, base: dict[str, float]) -> float:
     _row("plain eval", {k: base[k] for k in vmm}, base)
     _row("vmm", vmm, base)
     least = float("inf")
-    for name, make in (
-        ("simpleeval", _simpleeval),
-        ("rule-engine", _rule_engine),
-        ("cel-python (values converted before)", _cel_python),
-        ("common-expression-language (context kept)", _cel_rust),
-    ):
+    for name, make in PEERS:
         try:
-            functions = make(manager, rows)
+            functions = make(manager, rows, {k: EXPRESSIONS[k][1] for k in vmm})
         except ImportError as exc:
             print(f"{name:44} not installed ({exc.name}); pip install vmm[bench]")
             continue
@@ -332,59 +328,6 @@ def peers(count: int, batch_s: float, base: dict[str, float]) -> float:
 def _row(name: str, rates: dict[str, float | None], base: dict[str, float]) -> None:
     cells = [f"{v:,.1f} ({v / base[k]:.3g})" if v else "-" for k, v in rates.items()]
     print(f"{name:44} " + " ".join(f"{cell:>22}" for cell in cells))
-
-
-Functions = dict[str, Callable[[], Any] | None]
-
-
-def _simpleeval(manager: Any, _rows: list[Any]) -> Functions:
-    simpleeval = importlib.import_module("simpleeval")
-    simpleeval.MAX_COMPREHENSION_LENGTH = 10**9
-    evaluator = simpleeval.EvalWithCompoundTypes(
-        names={"manager": manager}, functions={"len": len, "any": any, "sum": sum}
-    )
-
-    def make(text: str) -> Callable[[], Any]:
-        parsed = evaluator.parse(text)
-        return lambda: evaluator.eval(text, previously_parsed=parsed)
-
-    return {k: make(EXPRESSIONS[k][1]) for k in ("any", "count", "mean")}
-
-
-def _rule_engine(_manager: Any, rows: list[Any]) -> Functions:
-    rule_engine = importlib.import_module("rule_engine")
-    context = rule_engine.Context(resolver=rule_engine.resolve_item, default_value=None)
-    things = {"clients": [{k: v for k, v in row.items() if "@" not in k} for row in rows]}
-    texts = {
-        "any": "not [c for c in clients if c.ram_free < 100].is_empty",
-        "count": "[c for c in clients if c.cpu_load > 0.9].length > 100000",
-        "mean": "$sum([c.cpu_load for c in clients])/clients.length > 0.9",
-    }
-    rules = {k: rule_engine.Rule(text, context=context) for k, text in texts.items()}
-    return {k: (lambda rule=rule: rule.matches(things)) for k, rule in rules.items()}
-
-
-_CEL = {
-    "any": "clients.exists(c, c.ram_free < 100.0)",
-    "count": "clients.filter(c, c.cpu_load > 0.9).size() > 100000",
-}
-
-
-def _cel_python(_manager: Any, rows: list[Any]) -> Functions:
-    celpy = importlib.import_module("celpy")
-    environment = celpy.Environment()
-    activation = {"clients": celpy.json_to_cel(rows)}
-    programs = {k: environment.program(environment.compile(text)) for k, text in _CEL.items()}
-    made: Functions = {k: (lambda p=p: p.evaluate(activation)) for k, p in programs.items()}
-    return {**made, "mean": None}
-
-
-def _cel_rust(_manager: Any, rows: list[Any]) -> Functions:
-    cel = importlib.import_module("cel")
-    context = cel.Context({"clients": rows})
-    programs = {k: cel.compile(text) for k, text in _CEL.items()}
-    made: Functions = {k: (lambda p=p: p.execute(context)) for k, p in programs.items()}
-    return {**made, "mean": None}
 
 
 def main() -> None:
