@@ -121,6 +121,7 @@ def test_a_killed_manager_is_followed_by_one_that_finishes(
     site.start()
     site.wait_for("all clients", lambda: {c["name"] for c in site.status()["clients"]} >= {"a", "batch"})
     if moment == "command not answered":
+        site.wait_for("the host's offer", lambda: any(h["memory_mib"] for h in site.status()["hosts"]))
         site["dom0a"].pause()
     job = bed.ctl.submit("groupA", f"{PROOF.format(group='groupA')}; {gate.script}")
     site.wait_said(r"guest (\S+): creating on a")
