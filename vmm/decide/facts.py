@@ -12,7 +12,7 @@ from vmm.cluster.states import ALIVE, COMING, LEAVING
 from vmm.cluster.tables import Table
 from vmm.decide import placement
 from vmm.decide.rulebook import Rules
-from vmm.decide.state import State
+from vmm.decide.state import Free, HostFacts, State
 from vmm.messages.structs import Report, Value
 
 STRUCTURAL = ("host_facts", "guests", "batch_jobs", "batch_nodes")
@@ -71,11 +71,13 @@ def refresh(state: State, rules: Rules) -> None:
     )
     nodes_known = state.nodes_seen_s >= 0 and state.now_s - state.nodes_seen_s <= nodes_s
     jobs_known = state.batch_seen_s >= 0 and state.now_s - state.batch_seen_s <= jobs_s
-    busy = {promise.host for promise in state.promises}
-    for guest in state.guests.values():
-        busy |= {guest.host, guest.target}
-    for host in state.hosts.values():
-        _host_facts(state, host, hosts_s, host.name in busy)
+    ours = placement.ours_on(state)
+    promises_on = {promise.host for promise in state.promises}
+    free = {}
+    for name, host in state.hosts.items():
+        left = _host_facts(state, host, hosts_s, ours.get(name), name in promises_on)
+        if not placement.why_closed(state, host):
+            free[name] = left
     for guest in state.guests.values():
         _guest_facts(state, guest, nodes_known)
     waiting = _waiting_cpus(state)
@@ -113,7 +115,7 @@ def refresh(state: State, rules: Rules) -> None:
             "guests_wanted": wanted,
             "guaranteed": share.guaranteed,
             "max_guests": limit,
-            "room": placement.room(state, profile, name),
+            "room": placement.room(state, free, profile, name),
             "reclaimable": len(placement.victims(state, rules, share)) if wanted else 0,
             "failures": luck.failures if luck else 0,
             "can_grow": can_grow,
@@ -241,20 +243,22 @@ def _take_nodes(state: State, rows: list[Any]) -> None:
         guest.node_seen_s = state.now_s
 
 
-def _host_facts(state: State, host: Host, limit_s: float, busy: bool) -> None:
-    """`busy`: guests or promises of ours take room on it."""
+def _host_facts(state: State, host: Host, limit_s: float, ours: list[Guest] | None, promised: bool) -> Free:
+    """Publishes them; returns its free room, promised or not. `ours`: guests of ours that take room on it."""
     client = state.clients.get(host.name)
     up = client.state if client is not None else "gone"
     known = host.seen_s >= 0 and state.now_s - host.seen_s <= limit_s
+    busy = promised or ours is not None
     # Of most hosts nothing has changed: work it out only where something did.
     from_these = offer_of(host), up, known, host.dead, host.maintenance, state.settings
     kept = state.host_facts.get(host.name)
-    if kept is not None and not busy and kept[0] == from_these and kept[1] is host.guests:
-        if kept[3] != state.world.hosts.edition:  # nobody else writes these columns
-            _publish(state, state.world.hosts, host.name, kept[2])
-            state.host_facts[host.name] = *kept[:3], state.world.hosts.edition
-        return
-    free = placement.free_on(state, host)
+    if kept is not None and not busy and kept.of == from_these and kept.guests is host.guests:
+        if kept.edition != state.world.hosts.edition:  # nobody else writes these columns
+            _publish(state, state.world.hosts, host.name, kept.facts)
+            state.host_facts[host.name] = kept._replace(edition=state.world.hosts.edition)
+        return kept.free
+    whole = placement.free_beside(state, host, ours or [])
+    free = placement.unpromised(state, host.name, "", whole)
     facts: dict[str, Value] = {
         "name": host.name,
         "state": "dead" if host.dead else "maintenance" if up == "up" and host.maintenance else up,
@@ -269,7 +273,9 @@ def _host_facts(state: State, host: Host, limit_s: float, busy: bool) -> None:
     if busy:
         state.host_facts.pop(host.name, None)
     else:
-        state.host_facts[host.name] = from_these, host.guests, facts, state.world.hosts.edition
+        edition = state.world.hosts.edition
+        state.host_facts[host.name] = HostFacts(from_these, host.guests, facts, edition, whole)
+    return whole
 
 
 def _guest_facts(state: State, guest: Guest, nodes_known: bool) -> None:

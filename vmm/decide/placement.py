@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
 
 from vmm.cluster.model import Guest, Host
 from vmm.cluster.profiles import Profile, Share
 from vmm.cluster.states import ALIVE, LEAVING
 from vmm.decide.rulebook import Rules
-from vmm.decide.state import State
+from vmm.decide.state import Free, State
 from vmm.messages.guest import GuestSize, GuestSpec
 from vmm.policies.model import Cluster
 from vmm.policies.model import Guest as PlannedGuest
 from vmm.policies.model import Host as PlannedHost
 from vmm.policies.place import place
-
-
-class Free(NamedTuple):
-    """What nobody has or was promised on a host."""
-
-    memory_mib: int
-    vcpus: int
 
 
 def free_on(state: State, host: Host, share: str = "") -> Free:
@@ -29,24 +22,45 @@ def free_on(state: State, host: Host, share: str = "") -> Free:
     A guest counts once, by the larger of what the host reports and what we asked for (also while it is being
     resized); one that is being moved counts on both hosts.
     """
+    ours = [g for g in state.guests.values() if host.name in (g.host, g.target) and g.state in ALIVE]
+    return unpromised(state, host.name, share, free_beside(state, host, ours))
+
+
+def free_beside(state: State, host: Host, ours: list[Guest]) -> Free:
+    """Free room, promised or not. `ours` are all guests of ours that count on it."""
     memory, vcpus = {}, {}
     for name, (memory_mib, cpus, is_in) in host.guests.items():
         if is_in != "off":
             memory[name], vcpus[name] = memory_mib, cpus
-    for guest in state.guests.values():
-        if host.name in (guest.host, guest.target) and guest.state in ALIVE:
-            memory_mib, cpus = guest.spec.memory_mib, guest.spec.vcpus
-            if guest.resize is not None:
-                memory_mib, cpus = asked_for(guest)
-            memory[guest.name] = max(memory.get(guest.name, 0), memory_mib)
-            vcpus[guest.name] = max(vcpus.get(guest.name, 0), cpus)
+    for guest in ours:
+        memory_mib, cpus = guest.spec.memory_mib, guest.spec.vcpus
+        if guest.resize is not None:
+            memory_mib, cpus = asked_for(guest)
+        memory[guest.name] = max(memory.get(guest.name, 0), memory_mib)
+        vcpus[guest.name] = max(vcpus.get(guest.name, 0), cpus)
     free_mib = host.memory_mib - host.reserved_mib - sum(memory.values())
     free_vcpus = int(host.cpus * state.settings.vcpus_per_cpu) - sum(vcpus.values())
+    return Free(free_mib, free_vcpus)
+
+
+def unpromised(state: State, host: str, share: str, free: Free) -> Free:
+    """What is left of a host's free room when the promises to other shares are kept."""
+    free_mib, free_vcpus = free
     for promise in state.promises:
-        if promise.host == host.name and promise.share != share:
+        if promise.host == host and promise.share != share:
             free_mib -= promise.memory_mib
             free_vcpus -= promise.vcpus
     return Free(free_mib, free_vcpus)
+
+
+def ours_on(state: State) -> dict[str, list[Guest]]:
+    """The guests of ours that count on each host which has any."""
+    out: dict[str, list[Guest]] = {}
+    for guest in state.guests.values():
+        if guest.state in ALIVE:
+            for host in {guest.host, guest.target}:
+                out.setdefault(host, []).append(guest)
+    return out
 
 
 def asked_for(guest: Guest) -> tuple[int, int]:
@@ -70,19 +84,25 @@ def no_room_to_grow(state: State, host: Host, guest: Guest, wanted: GuestSize) -
 
 def refusal(state: State, host: Host, profile: Profile | GuestSpec, share: str) -> str:
     """Why this host cannot take a guest of this profile (or this very guest) now; empty when it can."""
-    client = state.clients.get(host.name)
-    if client is None or client.state != "up":
-        return "it is dead" if host.dead else f"its client is {client.state if client else 'unknown'}"
-    if host.maintenance:
-        return "it is in maintenance"
-    if host.seen_s < 0:
-        return "it has not reported yet"
+    closed = why_closed(state, host)
+    if closed:
+        return closed
     free = free_on(state, host, share)
     if free.memory_mib < profile.memory_mib:
         return f"{free.memory_mib} MiB free, {profile.memory_mib} wanted"
     if free.vcpus < profile.vcpus:
         return f"{free.vcpus} vCPUs free, {profile.vcpus} wanted"
     return ""
+
+
+def why_closed(state: State, host: Host) -> str:
+    """Why this host takes no guest at all now; empty when it does."""
+    client = state.clients.get(host.name)
+    if client is None or client.state != "up":
+        return "it is dead" if host.dead else f"its client is {client.state if client else 'unknown'}"
+    if host.maintenance:
+        return "it is in maintenance"
+    return "it has not reported yet" if host.seen_s < 0 else ""
 
 
 def choose_host(state: State, profile: Profile, share: str) -> tuple[str, dict[str, str]]:
@@ -120,14 +140,19 @@ def _modelled(state: State, host: Host, share: str) -> PlannedHost:
     )
 
 
-def room(state: State, profile: Profile, share: str) -> int:
-    """How many more guests of this profile fit now, over all hosts."""
+def room(state: State, free: Mapping[str, Free], profile: Profile, share: str) -> int:
+    """How many more guests of this profile fit now.
+
+    `free` is the room on each host that takes guests, promised or not.
+    """
+    promised = {promise.host for promise in state.promises if promise.share != share}
+    memory_mib, vcpus = profile.memory_mib, profile.vcpus
     total = 0
-    for host in state.hosts.values():
-        if refusal(state, host, profile, share):
-            continue
-        free = free_on(state, host, share)
-        total += min(free.memory_mib // profile.memory_mib, free.vcpus // profile.vcpus)
+    for host, left in free.items():
+        if host in promised:
+            left = unpromised(state, host, share, left)
+        if left.memory_mib >= memory_mib and left.vcpus >= vcpus:
+            total += min(left.memory_mib // memory_mib, left.vcpus // vcpus)
     return total
 
 

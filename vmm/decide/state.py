@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -51,6 +51,24 @@ class Saved(msgspec.Struct):
     bus_lost: str = ""
 
 
+class Free(NamedTuple):
+    """What nobody has on a host."""
+
+    memory_mib: int
+    vcpus: int
+
+
+class HostFacts(NamedTuple):
+    """A host's facts as last worked out (facts.py): what they follow from (`of`, `guests`), the facts, the
+    edition of the table of hosts in which they were published, and its free room, promised or not."""
+
+    of: tuple[Any, ...]
+    guests: dict[str, tuple[int, int, str]]
+    facts: dict[str, Any]
+    edition: int
+    free: Free
+
+
 @dataclass(slots=True)
 class State:
     """Everything a decision may depend on. `outputs` collects what the current step decides."""
@@ -88,9 +106,8 @@ class State:
     """Rules and subjects whose commands were withdrawn in this step: rules.Engine is told before it looks."""
     looks: int = 0
     """How often guests were looked at: in between nothing about them changes but by their hosts' reports."""
-    host_facts: dict[str, tuple[tuple[Any, ...], Any, dict[str, Any], int]] = field(default_factory=dict)
-    """Hosts' facts as last worked out, behind what they follow from, with the edition of the table
-    of hosts in which they were published (facts.py). Not kept."""
+    host_facts: dict[str, HostFacts] = field(default_factory=dict)
+    """Of hosts without guests of ours and promises. Not kept."""
     rest_until_s: float = -inf
     """Guests and facts were found at rest: before this time beats find nothing to do about them (quiet.py).
     Not kept: after a restart it is found out anew."""
