@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from math import inf
 from typing import Any
 
@@ -73,11 +74,16 @@ def refresh(state: State, rules: Rules) -> None:
     jobs_known = state.batch_seen_s >= 0 and state.now_s - state.batch_seen_s <= jobs_s
     ours = placement.ours_on(state)
     promises_on = {promise.host for promise in state.promises}
-    free = {}
+    free: Counter[Free] = Counter()
+    promised: dict[str, Free] = {}
     for name, host in state.hosts.items():
         left = _host_facts(state, host, hosts_s, ours.get(name), name in promises_on)
-        if not placement.why_closed(state, host):
-            free[name] = left
+        if left is None:
+            continue
+        if name in promises_on:
+            promised[name] = left
+        else:
+            free[left] += 1
     for guest in state.guests.values():
         _guest_facts(state, guest, nodes_known)
     waiting = _waiting_cpus(state)
@@ -90,8 +96,8 @@ def refresh(state: State, rules: Rules) -> None:
         idle = sum(1 for g in ready if g.node_state == "idle")
         coming = sum(1 for g in mine if g.state in COMING)
         staying = sum(1 for g in mine if g.state in (*COMING, "ready", "migrating"))
-        promised = sum(1 for p in state.promises if p.share == name)
-        promised += sum(1 for g in state.guests.values() if g.for_share == name and g.state in LEAVING)
+        expected = sum(1 for p in state.promises if p.share == name)
+        expected += sum(1 for g in state.guests.values() if g.for_share == name and g.state in LEAVING)
         jobs, cpus = waiting.get(share.queue, (0, 0))
         wanted = max(0, math.ceil(cpus / profile.vcpus) - idle - coming)
         luck = state.luck.get(name)
@@ -111,11 +117,11 @@ def refresh(state: State, rules: Rules) -> None:
             "guests_idle": idle,
             "guests_busy": sum(1 for g in ready if g.jobs > 0),
             "guests_leaving": sum(1 for g in mine if g.state in LEAVING),
-            "guests_promised": promised,
+            "guests_promised": expected,
             "guests_wanted": wanted,
             "guaranteed": share.guaranteed,
             "max_guests": limit,
-            "room": placement.room(state, free, profile, name),
+            "room": placement.room(state, free, promised, profile, name),
             "reclaimable": len(placement.victims(state, rules, share)) if wanted else 0,
             "failures": luck.failures if luck else 0,
             "can_grow": can_grow,
@@ -243,14 +249,20 @@ def _take_nodes(state: State, rows: list[Any]) -> None:
         guest.node_seen_s = state.now_s
 
 
-def _host_facts(state: State, host: Host, limit_s: float, ours: list[Guest] | None, promised: bool) -> Free:
-    """Publishes them; returns its free room, promised or not. `ours`: guests of ours that take room on it."""
+def _host_facts(
+    state: State, host: Host, limit_s: float, ours: list[Guest] | None, promised: bool
+) -> Free | None:
+    """Publishes them; returns its free room, promised or not, or None where it takes no guests.
+
+    `ours` are the guests of ours that take room on it.
+    """
     client = state.clients.get(host.name)
     up = client.state if client is not None else "gone"
-    known = host.seen_s >= 0 and state.now_s - host.seen_s <= limit_s
+    seen = host.seen_s >= 0
+    known = seen and state.now_s - host.seen_s <= limit_s
     busy = promised or ours is not None
     # Of most hosts nothing has changed: work it out only where something did.
-    from_these = offer_of(host), up, known, host.dead, host.maintenance, state.settings
+    from_these = offer_of(host), up, seen, known, host.dead, host.maintenance, state.settings
     kept = state.host_facts.get(host.name)
     if kept is not None and not busy and kept.of == from_these and kept.guests is host.guests:
         if kept.edition != state.world.hosts.edition:  # nobody else writes these columns
@@ -270,12 +282,13 @@ def _host_facts(state: State, host: Host, limit_s: float, ours: list[Guest] | No
         "hypervisor": host.hypervisor,
     }
     _publish(state, state.world.hosts, host.name, facts)
+    left = None if placement.why_closed(state, host) else whole
     if busy:
         state.host_facts.pop(host.name, None)
     else:
         edition = state.world.hosts.edition
-        state.host_facts[host.name] = HostFacts(from_these, host.guests, facts, edition, whole)
-    return whole
+        state.host_facts[host.name] = HostFacts(from_these, host.guests, facts, edition, left)
+    return left
 
 
 def _guest_facts(state: State, guest: Guest, nodes_known: bool) -> None:

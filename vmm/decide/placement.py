@@ -140,20 +140,24 @@ def _modelled(state: State, host: Host, share: str) -> PlannedHost:
     )
 
 
-def room(state: State, free: Mapping[str, Free], profile: Profile, share: str) -> int:
+def room(
+    state: State, free: Mapping[Free, int], promised: Mapping[str, Free], profile: Profile, share: str
+) -> int:
     """How many more guests of this profile fit now.
 
-    `free` is the room on each host that takes guests, promised or not.
+    `free` counts the hosts that take guests by their free room; `promised` has those with promises by name,
+    with their room before these.
     """
-    promised = {promise.host for promise in state.promises if promise.share != share}
-    memory_mib, vcpus = profile.memory_mib, profile.vcpus
     total = 0
-    for host, left in free.items():
-        if host in promised:
-            left = unpromised(state, host, share, left)
-        if left.memory_mib >= memory_mib and left.vcpus >= vcpus:
-            total += min(left.memory_mib // memory_mib, left.vcpus // vcpus)
+    for left, hosts in free.items():
+        total += hosts * _fitting(left, profile)
+    for host, left in promised.items():
+        total += _fitting(unpromised(state, host, share, left), profile)
     return total
+
+
+def _fitting(free: Free, profile: Profile) -> int:
+    return max(0, min(free.memory_mib // profile.memory_mib, free.vcpus // profile.vcpus))
 
 
 def victims(state: State, rules: Rules, share: Share) -> list[Guest]:

@@ -60,13 +60,13 @@ class Free(NamedTuple):
 
 class HostFacts(NamedTuple):
     """A host's facts as last worked out (facts.py): what they follow from (`of`, `guests`), the facts, the
-    edition of the table of hosts in which they were published, and its free room, promised or not."""
+    edition of the table of hosts in which they were published, and its free room (None: it takes none)."""
 
     of: tuple[Any, ...]
     guests: dict[str, tuple[int, int, str]]
     facts: dict[str, Any]
     edition: int
-    free: Free
+    free: Free | None
 
 
 @dataclass(slots=True)

@@ -195,23 +195,23 @@ class Engine:
 
     def next_due_s(self) -> float | None:
         """When `step` has something to do without any update: at once if something changed, else a timer."""
-        if self._queue or self._stale:
+        if self.restless:
             return self.world.now_s
+        due_s = self.next_timer_s()
+        return None if due_s == inf else due_s
+
+    def next_timer_s(self) -> float:
+        """When the next timer is due; inf without one."""
         timers = self._timers
         while timers:
             due_s, order, row = timers[0]
-            runner = self._runners[order]
             if row < 0:
                 return due_s
-            instance = runner.instances.get(row)
+            instance = self._runners[order].instances.get(row)
             if instance is not None and instance.wake_s == due_s:
                 return due_s
-            heapq.heappop(timers)
-        return None
-
-    def next_timer_s(self) -> float:
-        """When the next timer is due (it may be one that is not in force any more); inf without one."""
-        return self._timers[0][0] if self._timers else inf
+            heapq.heappop(timers)  # not in force any more
+        return inf
 
     @property
     def restless(self) -> bool:

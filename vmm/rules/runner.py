@@ -31,8 +31,8 @@ Watching = Callable[[n.Node, str | None, Callable[[], None]], Watch]
 
 
 class Runner:
-    """`seen` is each row's truth as last taken in, `turns` how often one has become another, `crowd` how
-    often an instance has come or gone, `recheck` rows to look at whatever their truth.
+    """`seen` is each row's truth as last taken in, `turns` how often one has become another, `looks` how
+    often instances were looked at, `recheck` rows to look at whatever their truth.
 
     `enqueue` tells the engine that there is something to do.
     """
@@ -46,7 +46,7 @@ class Runner:
         self.next_tick_s: float | None = None
         self.instances: dict[int, Instance] = {}
         self.seen: dict[int, bool | None] = {}
-        self.turns = self.crowd = 0
+        self.turns = self.looks = 0
         self.recheck: set[int] = set()
         self.samples: set[int] = set()
         self.examined: Iterable[int] = ()
@@ -110,12 +110,16 @@ class Runner:
     def drop(self, row: int, now_s: float, transitions: list[Transition]) -> None:
         """The subject goes: forget it."""
         instance = self.instances.pop(row, None)
-        self.crowd += 1
+        self.looks += 1
         if instance is not None and instance.state != IDLE:
             transitions.append(Transition(self.rule.name, self.subject(row), instance.state, "gone", now_s))
         self.seen.pop(row, None)
         self.recheck.discard(row)
         self.samples.discard(row)
+
+    def waiting(self) -> set[int]:
+        """Rows for which `until` and the arguments of commands matter: of others nothing comes of them."""
+        return {row for row, i in self.instances.items() if i.truth or i.latched or i.queued}
 
     def bridge(self, gap_s: float) -> None:
         """Nobody looked for so long: whether the condition held meanwhile is not known, so `for` goes on."""
@@ -133,7 +137,7 @@ class Runner:
             if n <= 0:
                 return
             instance = self.instances[row] = Instance()
-            self.crowd += 1
+        self.looks += 1
         fewer = n < instance.running
         instance.running = max(n, 0)
         if fewer:
@@ -143,7 +147,6 @@ class Runner:
                 self.enqueue()
         if not instance.remembers():
             del self.instances[row]
-            self.crowd += 1
 
     def run(
         self, now_s: float, tick: bool, woken: Iterable[int], paused: str, transitions: list[Transition]
@@ -162,6 +165,7 @@ class Runner:
         self._started = 0
         if not rows:
             return []
+        self.looks += 1
         firings: list[Firing] = []
         for row in self._in_order(rows):
             firings += self._examine(row, now_s, tick, row in samples, paused, transitions)
@@ -214,7 +218,6 @@ class Runner:
             if raw is False or (raw is None and rule.on_unknown != "fire"):
                 return []  # nothing to remember: a missing instance stands for "never true"
             instance = self.instances[row] = Instance()
-            self.crowd += 1
         before = instance.state
         over = self.until.truth(row) if self.until is not None else None
         if instance.latched and over is True and (tick or rule.on_update_check):
@@ -239,7 +242,6 @@ class Runner:
             transitions.append(Transition(rule.name, self.subject(row), before, after, now_s))
         if not instance.remembers():
             del self.instances[row]
-            self.crowd += 1
         return firings
 
     def around(self, row: int, now_s: float, paused: str) -> tuple[Instance, Around]:

@@ -66,14 +66,14 @@ class Conditions(_Listed):
 
 
 class Instances(_Listed):
-    """`until` and commands' arguments: they matter only where the rule remembers something."""
+    """`until` and commands' arguments: they matter only where something waits for them."""
 
     def __init__(self, form: Form, runner: Runner) -> None:
         super().__init__()
         self._form = form
         self._runner = runner
         self._of: set[int] = set()
-        self._crowd = -1
+        self._looks = -1
         self._flow: Flow | None = None
         self._records: NDArray[np.int64] = np.zeros(0, np.int64)
         self._rows = self._records
@@ -90,7 +90,7 @@ class Instances(_Listed):
         return True
 
     def _choose(self) -> None:
-        self._of, self._crowd = set(self._runner.instances), self._runner.crowd
+        self._of, self._looks = self._runner.waiting(), self._runner.looks
         if self._flow is None or not self._of or not len(self._rows):
             self._list([])
             return
@@ -99,9 +99,9 @@ class Instances(_Listed):
         self._list(self._records[chosen[self._rows]].tolist())
 
     def look_again(self) -> None:
-        if self._crowd != self._runner.crowd and self._of != self._runner.instances.keys():
+        if self._looks != self._runner.looks and self._of != self._runner.waiting():
             self._choose()
-        self._crowd = self._runner.crowd
+        self._looks = self._runner.looks
 
 
 class Timed(_Listed):

@@ -15,7 +15,7 @@ from vmm.cluster.columns import Column
 from vmm.cluster.model import Client, Host
 from vmm.decide.core import Core
 from vmm.rules import nodes as n
-from vmm.rules.flow import KNOWN, NO_TOKEN, NO_VALUE, Flow
+from vmm.rules.flow import KNOWN, Flow
 from vmm.rules.taking import last_of_each
 
 Ints = NDArray[np.int64]
@@ -148,16 +148,12 @@ class Putting:
     def _put_tokens(
         self, flow: Flow, column: Column, rows: Ints, ids: Ints, times: NDArray[np.float64]
     ) -> None:
-        kept = self._tokens.kept(flow.table.kind, column.name)
         column.times_view()[rows] = times
         known = times == times
         if column.max_age_s != np.inf and known.any():
             flow.table.note_age(column, float(times[known].min()))
-        other = (ids != NO_TOKEN) & (ids != kept[rows])
-        kept[rows] = ids
-        if other.any():
-            found = ids[other].tolist()
-            values = [None if token == NO_VALUE else self._tokens.value(token) for token in found]
+        other, values = self._tokens.put(flow.table.kind, column.name, rows, ids)
+        if values:
             put(flow.table, column, rows[other], values, times[other])
 
 

@@ -113,24 +113,9 @@ class BulkRun:
 
     def _feed(self, chunk: Chunk, at: int) -> None:
         """One record in the ordinary way, outside of a window."""
-        entry = chunk.entry(at)
         self.slow += 1
-        self.run.feed(entry)
+        self.run.feed(chunk.entry(at))
         self._people = None
-        self._forget(entry)
-
-    def _forget(self, entry: Entry) -> None:
-        """Which encoded values the tables hold is not known any more."""
-        state = self.core.state
-        event = entry.event
-        if self._tokens is None:
-            return
-        if isinstance(event, Reported):
-            for table in state.world.tables():
-                if event.client in table:
-                    self._tokens.forget(table.kind, table.rows[event.client])
-        elif not isinstance(event, Ticked | Answered | Commanded):
-            self._tokens.forget_all()
 
     def _is_settled(self, before: frozenset[str]) -> bool:
         """Whether no more hosts than `before` must be listened to even where they say the same again."""
@@ -211,10 +196,6 @@ class BulkRun:
         )
         if not calm:
             self._people = None
-            if following.dirty and self._tokens is not None:
-                self._tokens.forget_all()
-        if not flowing:
-            self._forget(entry)
         return calm
 
     # -- what windows need --------------------------------------------------------------------------

@@ -12,52 +12,60 @@ from vmm.cluster.tables import World
 from vmm.rules.flow import NO_TOKEN, NO_VALUE
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 class Tokens:
-    """`encoded` is the decoder's list. What ordinary steps set must be told here."""
+    """`encoded` is the decoder's list. Another object in the table is another value, whoever put it there."""
 
     def __init__(self, world: World, encoded: list[bytes]) -> None:
         self.world = world
         self.encoded = encoded
         self._present: dict[tuple[str, str], Ints] = {}
+        self._held: dict[tuple[str, str], list[Any]] = {}
+        """The objects that those tokens stand for."""
         self._decoded: dict[int, Any] = {}
 
     def present(self, kind: str, column: str) -> Ints:
         """The token of each row's value; NO_TOKEN where it is not known, NO_VALUE where there is no value."""
-        rows = len(self.world.table(kind).row_names)
-        found = self._present.get((kind, column))
-        if found is None or len(found) != rows:
-            fresh = np.full(rows, NO_TOKEN)
-            if found is not None:
-                fresh[: min(len(found), rows)] = found[:rows]
-            found = self._present[kind, column] = fresh
         values = self.world.table(kind).columns[column].values
-        none = np.array([value is None for value in values], np.bool_)
-        found[~none & (found == NO_VALUE)] = NO_TOKEN
-        found[none] = NO_VALUE
+        key = kind, column
+        found, held = self._present.get(key), self._held.setdefault(key, [])
+        if found is None or len(found) != len(values):
+            fresh = np.full(len(values), NO_TOKEN)
+            if found is not None:
+                fresh[: len(found)] = found[: len(values)]
+            found = self._present[key] = fresh
+            held[:] = [*held[: len(values)], *[None] * (len(values) - len(held))]
+        other = [a is not b for a, b in zip(values, held, strict=True)]
+        if True in other:
+            found[np.array(other, np.bool_)] = NO_TOKEN
+            held[:] = values
+        found[np.array([value is None for value in values], np.bool_)] = NO_VALUE
         return found
-
-    def kept(self, kind: str, column: str) -> Ints:
-        """As `present` gave it for the present window."""
-        found = self._present.get((kind, column))
-        return self.present(kind, column) if found is None else found
-
-    def forget(self, kind: str, row: int) -> None:
-        """An ordinary step has set values of this row."""
-        for (table, _), found in self._present.items():
-            if table == kind and row < len(found):
-                found[row] = NO_TOKEN
-
-    def forget_all(self) -> None:
-        self._present.clear()
 
     def note(self, kind: str, column: str, row: int, token: int) -> None:
         """The row holds the value that the token encodes."""
-        kept = self.kept(kind, column)
-        if row >= len(kept):
-            kept = self.present(kind, column)
-        kept[row] = token
+        key = kind, column
+        if row >= len(self._held.get(key, ())):
+            self.present(kind, column)
+        self._present[key][row] = token
+        self._held[key][row] = self.world.table(kind).columns[column].values[row]
+
+    def put(self, kind: str, column: str, rows: Ints, tokens: Ints) -> tuple[Bools, list[Any]]:
+        """(the rows whose value becomes another one, those values), when these rows get these tokens' values.
+
+        NO_TOKEN: the value stays.
+        """
+        key = kind, column
+        found = self._present[key] if key in self._present else self.present(kind, column)
+        held = self._held[key]
+        other: Bools = (tokens != NO_TOKEN) & (tokens != found[rows])
+        values = [None if token == NO_VALUE else self.value(token) for token in tokens[other].tolist()]
+        for row, value in zip(rows[other].tolist(), values, strict=True):
+            held[row] = value
+        found[rows[other]] = tokens[other]
+        return other, values
 
     def value(self, token: int) -> Any:
         """What the token encodes."""
