@@ -7,7 +7,7 @@ Everything here is a function of the calls made: no clock is read. A reading old
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import inf, nan
+from math import inf, nan, nextafter
 from typing import Any, NamedTuple
 
 from vmm.cluster.columns import Column
@@ -197,6 +197,15 @@ class Table:
             if col.oldest_s + col.max_age_s < now_s:
                 for row in col.expired(now_s):
                     col.store(row, None)
+            if col.max_age_s != inf:
+                self.expiry_s = min(self.expiry_s, col.oldest_s + col.max_age_s)
+
+    def is_young(self, now_s: float) -> None:
+        """The caller knows that no reading is too old at `now_s`: there is no need to look."""
+        self.expiry_s = inf
+        for col in self.columns.values():
+            while col.oldest_s + col.max_age_s < now_s:
+                col.oldest_s = nextafter(max(now_s - col.max_age_s, col.oldest_s), inf)
             if col.max_age_s != inf:
                 self.expiry_s = min(self.expiry_s, col.oldest_s + col.max_age_s)
 

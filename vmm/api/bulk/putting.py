@@ -47,7 +47,8 @@ class Putting:
             for name in flow.said:
                 is_read = (kind, name) in reads
                 (self._read if is_read else self._unread).append((kind, name))
-        self._lists: dict[tuple[str, str], _Plain | None] = {}
+        self._plain: dict[str, list[_Plain]] = {}
+        self._heard_to = 0
         self._by_row: list[Client | None] = []
         self._seqs: Ints = np.zeros(0, np.int64)
         self._hosts: list[tuple[str, list[int], list[tuple[Host | None, float]]]] = []
@@ -82,43 +83,53 @@ class Putting:
         return out
 
     def take_in(self, spans: Mapping[str, slice]) -> None:
-        """What others may look at before the window ends: columns that are read, and who was heard."""
+        """What may be looked at before the window ends: columns that are read, and which hosts were seen."""
+        for kind, span in spans.items():
+            flow = self._flows[kind]
+            if kind not in self._plain:
+                self._sort_out(kind, flow)
+            rows, times = flow.rows[span], flow.times_s[span]
+            places = rows.tolist()
+            for plain in self._plain[kind]:
+                plain.put(span, rows, places, times)
         for kind, name in self._read:
             if kind in spans:
-                self._put_read(kind, name, spans[kind])
-        span = spans.get("client")
-        if span is None:
+                self._put(kind, name, spans[kind])
+        span = spans.get("client", slice(0, 0))
+        for field, places, pairs in self._hosts:
+            for host, time_s in pairs[bisect_left(places, span.start) : bisect_left(places, span.stop)]:
+                if host is not None and getattr(host, field) < time_s:
+                    setattr(host, field, time_s)
+
+    def _sort_out(self, kind: str, flow: Flow) -> None:
+        """Which of its columns are plain."""
+        mine = [name for of, name in self._read if of == kind]
+        plain = {name for name in mine if _is_plain(flow, name)}
+        self._plain[kind] = [_Plain(flow, name) for name in sorted(plain)]
+        self._read = [key for key in self._read if key[0] != kind or key[1] not in plain]
+
+    def note_heard(self, end: int) -> None:
+        """Who was heard before record `end`, and when: beats look for clients that are silent."""
+        flow = self._flows.get("client")
+        if flow is None:
             return
-        low, high = span.start, span.stop
-        flow, by_row = self._flows["client"], self._by_row
+        span = slice(self._heard_to, int(self._before["client"][end - self._first]))
+        self._heard_to, by_row = span.stop, self._by_row
         rows, seqs, times = flow.rows[span].tolist(), self._seqs[span].tolist(), flow.times_s[span].tolist()
         for row, seq, time_s in zip(rows, seqs, times, strict=True):
             client = by_row[row]
             if client is not None:
                 client.seq, client.heard_s = seq, time_s
-        for field, places, pairs in self._hosts:
-            for host, time_s in pairs[bisect_left(places, low) : bisect_left(places, high)]:
-                if host is not None and getattr(host, field) < time_s:
-                    setattr(host, field, time_s)
 
     def catch_up(self, end: int) -> None:
         """All the rest of the reports before record `end`, also of those that were fed one by one."""
+        self.note_heard(end)
         if end > self._put_to:
             spans = self.spans(self._put_to, end)
             for kind, name in self._unread:
                 if kind in spans:
                     self._put(kind, name, spans[kind])
             self._put_to = end
-
-    def _put_read(self, kind: str, name: str, span: slice) -> None:
-        key = kind, name
-        if key not in self._lists:
-            self._lists[key] = _plain(self._flows[kind], name)
-        plain = self._lists[key]
-        if plain is None:
-            self._put(kind, name, span)
-        else:
-            plain.put(span)
 
     def _put(self, kind: str, name: str, span: slice) -> None:
         flow = self._flows[kind]
@@ -162,32 +173,30 @@ class _Plain:
 
     def __init__(self, flow: Flow, name: str) -> None:
         found = flow.column(name)
-        self._flow = flow
+        self._table = flow.table
         self._column = found.column
         self._values = found.values[flow.place]
         self._type = _TYPES[found.type]
 
-    def put(self, span: slice) -> None:
-        flow, column = self._flow, self._column
-        stored, rows, values = column.values, flow.rows[span].tolist(), self._values[span].tolist()
+    def put(self, span: slice, rows: Ints, places: list[int], times: NDArray[np.float64]) -> None:
+        """The reports of `span`, of the subjects in `rows` (`places`: the same as a list)."""
+        column = self._column
+        stored, values = column.values, self._values[span].tolist()
         if self._type is not float:
             values = list(map(self._type, values))
         if column.unknown:
-            for row, value in zip(rows, values, strict=True):
+            for row, value in zip(places, values, strict=True):
                 if stored[row] is None:
                     column.unknown -= 1
                 stored[row] = value
         else:
-            for row, value in zip(rows, values, strict=True):
+            for row, value in zip(places, values, strict=True):
                 stored[row] = value
-        column.times_view()[flow.rows[span]] = flow.times_s[span]
+        column.times_view()[rows] = times
         if column.max_age_s != np.inf:
-            flow.table.note_age(column, float(flow.times_s[span.start]))
-        column.outdate_all(rows)
+            self._table.note_age(column, float(times[0]))
+        column.outdate_all(places)
 
 
-def _plain(flow: Flow, name: str) -> _Plain | None:
-    said = flow.said[name]
-    if flow.table.columns[name].type not in n.NUMERIC or not (said.states == KNOWN).all():
-        return None
-    return _Plain(flow, name)
+def _is_plain(flow: Flow, name: str) -> bool:
+    return flow.table.columns[name].type in n.NUMERIC and bool((flow.said[name].states == KNOWN).all())

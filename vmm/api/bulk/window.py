@@ -232,6 +232,8 @@ class Window:
         clock_s = self.chunk.clock_s[at]
         state = self.core.state
         following.before(self.putting.spans(at, at + 1))
+        if not self.flowing[at - self.first]:
+            self.putting.note_heard(at)
         if (
             not (self.flowing[at - self.first] or self.chunk.kinds[at] == BEAT)
             or at in self.expiries
@@ -239,5 +241,7 @@ class Window:
         ):
             following.flush()
             self.putting.catch_up(at)
-        elif any(table.expiry_s < clock_s for table in state.world.tables()):
-            self.putting.catch_up(at)  # nothing expires, but the tables look for it
+        else:  # no reading expires here, though what waits to be put has the tables believe it
+            for table in state.world.tables():
+                if table.expiry_s < clock_s:
+                    table.is_young(float(clock_s))
