@@ -29,11 +29,15 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What reports say of one property: states, and numbers (NaN where there is none) or token numbers."""
+    """What reports say of one property: states, and numbers (NaN where there is none) or token numbers.
+
+    `plain`: each report says a number.
+    """
 
     states: NDArray[np.uint8]
     values: Floats
     tokens: NDArray[np.int32] | None = None
+    plain: bool = False
 
 
 class Flow:
@@ -62,6 +66,7 @@ class Flow:
         behind = ~self.first
         self.place[self.order[behind] - base] = self.numbers[behind]
         self._columns: dict[str, FlowColumn] = {}
+        self._clock: Floats | None = None
 
     def column(self, name: str, tokens: Callable[[str, str], Ints] | None = None) -> FlowColumn:
         """`tokens(kind, column)` gives the numbers of the values before, where they are no numbers."""
@@ -78,7 +83,15 @@ class Flow:
 
     def element_times_s(self) -> Floats:
         """The stream time of each element; NaN before the reports."""
-        return np.concatenate((np.full(self.base, np.nan), self.times_s))[self.order]
+        if self._clock is None:
+            self._clock = np.concatenate((np.full(self.base, np.nan), self.times_s))[self.order]
+        return self._clock
+
+    def until_s(self, end_s: float) -> Floats:
+        """The stream time of the element behind each, of the same row; `end_s` where there is none."""
+        until = np.concatenate((self.element_times_s()[1:], [end_s]))
+        until[np.concatenate((self.first[1:], [True]))] = end_s
+        return until
 
 
 class FlowColumn:
@@ -89,9 +102,13 @@ class FlowColumn:
         self.column = column
         self.type = column.type
         self.numeric = column.type in n.NUMERIC
-        self._states = np.concatenate((np.full(flow.base, KNOWN, np.uint8), said.states))[flow.order]
-        absent = self._states == ABSENT
-        self._latest = np.maximum.accumulate(np.where(absent, 0, flow.numbers)) if absent.any() else None
+        self._states: NDArray[np.uint8] | None = None
+        self._latest: Ints | None = None
+        if not said.plain:
+            self._states = np.concatenate((np.full(flow.base, KNOWN, np.uint8), said.states))[flow.order]
+            absent = self._states == ABSENT
+            if absent.any():
+                self._latest = np.maximum.accumulate(np.where(absent, 0, flow.numbers))
         self._times: Floats | None = None
         if self.numeric:
             start = np.array(column.values, np.float64)
@@ -131,8 +148,8 @@ class FlowColumn:
     @property
     def touched(self) -> Bools:
         """Where a value was set: also the same one again."""
-        out: Bools = ((self._states == KNOWN) | (self._states == TOKEN)) & ~self.flow.first
-        return out
+        out: Bools = ~self.flow.first
+        return out if self._states is None else out & ((self._states == KNOWN) | (self._states == TOKEN))
 
     def view(self) -> tuple[NDArray[np.generic], Bools]:
         """As Column.view: unknown values are 0."""
@@ -143,8 +160,8 @@ class FlowColumn:
         """As Column.times_view: when the value was last read."""
         if self._times is None:
             flow = self.flow
+            times = np.concatenate((self.column.times_view(), flow.times_s))[flow.order]
             read = self.touched | flow.first
-            times = np.concatenate((np.frombuffer(self.column.times), flow.times_s))[flow.order]
             if not read.all():
                 times = times[np.maximum.accumulate(np.where(read, flow.numbers, 0))]
             self._times = times

@@ -15,7 +15,7 @@ from vmm.cluster.columns import Column
 from vmm.cluster.model import Client, Host
 from vmm.decide.core import Core
 from vmm.rules import nodes as n
-from vmm.rules.flow import KNOWN, Flow
+from vmm.rules.flow import Flow
 from vmm.rules.taking import last_of_each
 
 Ints = NDArray[np.int64]
@@ -92,9 +92,7 @@ class Putting:
             places = rows.tolist()
             for plain in self._plain[kind]:
                 plain.put(span, rows, places, times)
-        for kind, name in self._read:
-            if kind in spans:
-                self._put(kind, name, spans[kind])
+        self._put_last(self._read, spans)
         span = spans.get("client", slice(0, 0))
         for field, places, pairs in self._hosts:
             for host, time_s in pairs[bisect_left(places, span.start) : bisect_left(places, span.stop)]:
@@ -126,35 +124,50 @@ class Putting:
         self.note_heard(end)
         if end > self._put_to:
             spans = self.spans(self._put_to, end)
-            for kind, name in self._unread:
-                if kind in spans:
-                    self._put(kind, name, spans[kind])
+            self._put_last(self._unread, spans)
             self._put_to = end
 
-    def _put(self, kind: str, name: str, span: slice) -> None:
-        flow = self._flows[kind]
-        if not flow.said[name].states[span].any():
-            return
-        elements = self._last(kind, flow, span)
-        rows = flow.row[elements]
-        column = flow.column(name, self._tokens.present)
-        times = column.times_view()[elements]
-        if column.column.type in n.NUMERIC:
-            put_numbers(flow.table, column.column, rows, column.values[elements], times)
-        else:
-            self._put_tokens(flow, column.column, rows, column.values[elements].astype(np.int64), times)
+    def _put_last(self, columns: list[tuple[str, str]], spans: Mapping[str, slice]) -> None:
+        """What the last report of each subject that says it says of each of the columns."""
+        last: dict[str, Ints] = {}
+        for kind, name in columns:
+            if kind not in spans:
+                continue
+            if kind not in last:
+                last[kind] = self._last(kind, spans[kind])
+            self._put(self._flows[kind], name, spans[kind], last[kind])
 
-    def _last(self, kind: str, flow: Flow, span: slice) -> Ints:
-        """The last element of each row that still belongs to whom it belonged to."""
-        elements = flow.place[span]
-        elements = last_of_each(flow.row[elements], elements, flow.base)
+    def _last(self, kind: str, span: slice) -> Ints:
+        """The last report of each row that still belongs to whom it belonged to."""
+        flow = self._flows[kind]
+        reports = np.arange(span.start, span.stop)
+        reports = last_of_each(flow.rows[span], reports, flow.base)
         table = flow.table
         edition, before = self._arrivals[kind]
         if table.edition == edition:
-            return elements
+            return reports
         now, names = table.arrivals, table.row_names
-        same = [names[row] is not None and before[row] == now[row] for row in flow.row[elements].tolist()]
-        return elements[np.array(same, np.bool_)]
+        same = [names[row] is not None and before[row] == now[row] for row in flow.rows[reports].tolist()]
+        return reports[np.array(same, np.bool_)]
+
+    def _put(self, flow: Flow, name: str, span: slice, last: Ints) -> None:
+        said, rows = flow.said[name], flow.rows[last]
+        column = flow.table.columns[name]
+        numeric = column.type in n.NUMERIC
+        if (
+            said.plain and numeric and not (said.values[last] == 0.0).any()
+        ):  # a zero may have had another sign
+            put_numbers(flow.table, column, rows, said.values[last], flow.times_s[last])
+            return
+        if not said.states[span].any():
+            return
+        found = flow.column(name, self._tokens.present)
+        elements = flow.place[last]
+        values, times = found.values[elements], found.times_view()[elements]
+        if numeric:
+            put_numbers(flow.table, column, rows, values, times)
+        else:
+            self._put_tokens(flow, column, rows, values.astype(np.int64), times)
 
     def _put_tokens(
         self, flow: Flow, column: Column, rows: Ints, ids: Ints, times: NDArray[np.float64]
@@ -199,4 +212,4 @@ class _Plain:
 
 
 def _is_plain(flow: Flow, name: str) -> bool:
-    return flow.table.columns[name].type in n.NUMERIC and bool((flow.said[name].states == KNOWN).all())
+    return flow.table.columns[name].type in n.NUMERIC and flow.said[name].plain

@@ -43,6 +43,15 @@ class Reports:
     """Unknown and absent ones are NaN."""
     tokens: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     """Where the state is TOKEN: index into the decoder's `tokens`."""
+    plain: dict[str, bool] = field(default_factory=dict)
+    """Whether every one says a number; filled in by `is_plain`."""
+
+    def is_plain(self, name: str) -> bool:
+        """Whether every report says a number of this property."""
+        found = self.plain.get(name)
+        if found is None:
+            found = self.plain[name] = bool((self.states[name] == KNOWN).all())
+        return found
 
 
 class ReportDecoder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,17 @@ from vmm.api.bulk.chunk import BEAT, OTHER, REPORT, Chunk
 from vmm.api.bulk.lists import EVERY, Lists
 from vmm.api.bulk.people import People
 from vmm.api.bulk.putting import Putting
+from vmm.api.bulk.reports import Reports
 from vmm.api.bulk.tokens import Tokens
 from vmm.decide.clients import ROLL_CALL_S
 from vmm.decide.core import Core
 from vmm.decide.facts import STRUCTURAL
-from vmm.rules.flow import Flow, Said
+from vmm.rules.flow import KNOWN, Flow, Said
 from vmm.rules.quiet import Following
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 Clients = NDArray[np.int32]
 _EARLY_S = 1e-3
 _FEW = 256
@@ -30,6 +32,35 @@ def structural_of(core: Core, names: Sequence[str]) -> list[tuple[str, str]]:
     """The properties among these that make the picture of the cluster, with their collectors."""
     properties = core.rules.properties
     return [(name, properties[name].command) for name in names if properties[name].command in STRUCTURAL]
+
+
+class _Told(Mapping[str, Said]):
+    """What the reports at `places` say of each property; picked out when asked for."""
+
+    def __init__(self, said: Reports, names: Sequence[str], places: Ints) -> None:
+        self._said = said
+        self._names = names
+        self._places = places
+        self._found: dict[str, Said] = {}
+
+    def __getitem__(self, name: str) -> Said:
+        found = self._found.get(name)
+        if found is None:
+            if name not in self._names:
+                raise KeyError(name)
+            said, places = self._said, self._places
+            states, values, tokens = said.states[name], said.values[name], said.tokens.get(name)
+            states = states[places]
+            is_plain = said.is_plain(name) or bool((states == KNOWN).all())
+            found = Said(states, values[places], None if tokens is None else tokens[places], is_plain)
+            self._found[name] = found
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class Window:
@@ -55,16 +86,18 @@ class Window:
         ok = people.ok[client] & (said.session[low:high] == people.session[client])
         ok &= ~said.odd[low:high] & (client >= 0)
         chosen = np.flatnonzero(ok)
-        chosen = self._rising(chosen, people.rows["client"][client[chosen]], said.seq[low:high])
+        self.flows: dict[str, Flow] = {}
+        self._add_flow("client", low + chosen, reports[chosen], client[chosen])
+        rising = self._rising(chosen, said.seq[low + chosen])
+        if len(rising) < len(chosen):
+            chosen = rising
+            self._add_flow("client", low + chosen, reports[chosen], client[chosen])
+        self._add_flow("host", low + chosen, reports[chosen], client[chosen])
+        self._add_flow("guest", low + chosen, reports[chosen], client[chosen])
         self.flowing: Bools = np.zeros(end - first, np.bool_)
         """The records that are ordinary reports of known clients."""
         self.flowing[reports[chosen] - first] = True
         self._seq = said.seq[low + chosen]
-        self.flows = {
-            kind: flow
-            for kind in ("client", "host", "guest")
-            if (flow := self._flow(kind, low + chosen, reports[chosen], client[chosen])) is not None
-        }
         self._beats: list[int] = chunk.beats[slice(*np.searchsorted(chunk.beats, (first, end)))].tolist()
         self._beat_clock: list[float] = chunk.clock_s[self._beats].tolist()
         self._structural = structural_of(core, names)
@@ -78,38 +111,26 @@ class Window:
         self._looking = sorted(self._looks)
         self._look_clock: list[float] = chunk.clock_s[self._looking].tolist()
 
-    def _rising(self, chosen: Ints, rows: Ints, seq: Ints) -> Ints:
-        """Without reports whose number is not above that of all before it of the same client."""
-        if not len(chosen):
-            return chosen
-        order = np.argsort(rows, kind="stable")
-        found, who = seq[chosen][order], rows[order]
-        before = np.concatenate((self.people.seqs()[who[:1]], found[:-1]))
-        starts = np.concatenate(([True], who[1:] != who[:-1]))
-        before[starts] = self.people.seqs()[who[starts]]
-        falls = found <= before
-        if not falls.any():
-            return chosen
-        bad = np.isin(rows, who[falls])  # of such a client none is ordinary
-        return chosen[~bad]
-
-    def _flow(self, kind: str, places: Ints, records: Ints, client: Clients) -> Flow | None:
-        chunk, said = self.chunk, self.chunk.said
+    def _add_flow(self, kind: str, places: Ints, records: Ints, client: Clients) -> None:
+        chunk, said, table = self.chunk, self.chunk.said, self.core.state.world.table(kind)
         assert said is not None
         rows = self.people.rows[kind][client]
         there = rows >= 0
-        if not there.any():
-            return None
         if not there.all():
             places, records, rows = places[there], records[there], rows[there]
-        found = {}
-        for name in self._names:
-            if name not in self.core.state.world.table(kind).columns:
-                continue
-            ids = said.tokens.get(name)
-            ids = None if ids is None else ids[places]
-            found[name] = Said(said.states[name][places], said.values[name][places], ids)
-        return Flow(self.core.state.world.table(kind), records, rows, chunk.clock_s[records], found)
+        self.flows.pop(kind, None)
+        if len(rows):
+            told = _Told(said, [name for name in self._names if name in table.columns], places)
+            self.flows[kind] = Flow(table, records, rows, chunk.clock_s[records], told)
+
+    def _rising(self, chosen: Ints, seq: Ints) -> Ints:
+        """Without the reports of clients one of whose numbers is not above that before it."""
+        flow = self.flows.get("client")
+        if flow is None or len(flow.rows) < len(chosen):
+            return chosen[:0]  # pragma: no cover (every client that is listened to has a row)
+        found = np.concatenate((self.people.seqs(), seq))[flow.order]
+        falls = np.flatnonzero((found[1:] <= found[:-1]) & ~flow.first[1:]) + 1
+        return chosen if not len(falls) else chosen[~np.isin(flow.rows, flow.row[falls])]
 
     # -- stops --------------------------------------------------------------------------------------
 
@@ -132,27 +153,36 @@ class Window:
         """The first record after which a reading is too old, for each reading."""
         table, flow = self.core.state.world.table(kind), self.flows.get(kind)
         end_s = float(self.chunk.clock_s[self.end - 1])
+        if flow is not None:
+            until = flow.until_s(end_s)
+            since = flow.element_times_s()
+            longest_s = float(np.nanmax(until - since))
+            first_until = np.empty(flow.base)
+            first_until[flow.row[flow.first]] = until[flow.first]
         for name, column in table.columns.items():
             if column.max_age_s == np.inf:
                 continue
-            if flow is None or name not in flow.said:
-                if column.oldest_s + column.max_age_s >= end_s:
-                    continue
-                times = column.times_view()
-                due = times + column.max_age_s
-                late = due[(due < end_s) & np.array([v is not None for v in column.values], np.bool_)]
-            else:
+            if flow is not None and name in flow.said and not flow.said[name].plain:
                 found = flow.column(name, self.tokens.present)
-                clock = flow.element_times_s()
-                until = np.concatenate((clock[1:], [end_s]))
-                last = np.concatenate((flow.first[1:], [True]))
-                until[last] = end_s
                 due = found.times_view() + column.max_age_s
-                late = due[found.valid & (due < until)]
-            if len(late):
-                window = self.chunk.clock_s[self.first : self.end]
-                at = np.searchsorted(window, np.unique(late), side="right")
-                self.expiries.update((at[at < len(window)] + self.first).tolist())
+                self._note_expiries(due[found.valid & (due < until)])
+                continue
+            # What stands in the table, until the first report that says it; behind that, if one is missing.
+            is_said = flow is not None and name in flow.said
+            if not is_said and column.oldest_s + column.max_age_s >= end_s:
+                continue
+            due = column.times_view() + column.max_age_s
+            late = np.flatnonzero(due < (first_until if is_said else end_s))
+            self._note_expiries(due[[row for row in late.tolist() if column.values[row] is not None]])
+            if is_said and longest_s > column.max_age_s:
+                due = since + column.max_age_s
+                self._note_expiries(due[due < until])
+
+    def _note_expiries(self, due: Floats) -> None:
+        if len(due):
+            window = self.chunk.clock_s[self.first : self.end]
+            at = np.searchsorted(window, np.unique(due), side="right")
+            self.expiries.update((at[at < len(window)] + self.first).tolist())
 
     def _silent(self, stops: Bools) -> None:
         """Beats at which a client has been silent for too long."""
@@ -163,9 +193,7 @@ class Window:
             since, rows, until = heard, np.arange(len(heard)), np.full(len(heard), end_s)
         else:
             since = np.concatenate((heard, flow.times_s))[flow.order]
-            rows = flow.row
-            until = np.concatenate((since[1:], [end_s]))
-            until[np.concatenate((flow.first[1:], [True]))] = end_s
+            rows, until = flow.row, flow.until_s(end_s)
         over = np.where(np.isfinite(since), since, 0.0) + limit[rows] - _EARLY_S
         late = np.flatnonzero(over < until)
         beats = self._beats
