@@ -14,6 +14,7 @@ from test_backtest_in_bulk import assert_same
 from vmm.api.backtest import Trial, _begin
 from vmm.api.bulk import ahead, chunk
 from vmm.api.bulk import run as bulk_run
+from vmm.api.bulk.reports import ReportDecoder
 from vmm.journal.errors import JournalDamaged
 from vmm.manager.recovery import entries
 
@@ -92,6 +93,25 @@ def test_a_second_process_that_is_killed_is_done_without(tmp_path, started, monk
     assert_same(slowly(folder, rules), ahead_of(folder, rules))
     assert len(taken) > after
     assert not multiprocessing.active_children()
+
+
+def test_a_second_process_that_has_nothing_to_do_may_end_before_it_is_spoken_to(
+    tmp_path, started, monkeypatch
+) -> None:
+    folder, _ = journal(0, tmp_path)
+    *_, last = chunk.stretches(folder)
+    behind = last[-1].first_position + len(last[-1])
+    begin = multiprocessing.Process.start
+    process = multiprocessing.get_context("fork").Process
+
+    def ends(self) -> None:
+        begin(self)
+        self.join()
+
+    monkeypatch.setattr(process, "start", ends)
+    worker = ahead._Worker(folder, behind, 0.0, ReportDecoder({}))
+    assert worker.next() is None
+    worker.close()
 
 
 def test_damage_is_told_as_it_is_without(tmp_path, started) -> None:

@@ -8,6 +8,7 @@ journal's faults in the ordinary way.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing as mp
 import os
 import pickle
@@ -100,6 +101,8 @@ class _Worker:
         self._decoder = decoder
         self._memory = mmap(-1, _SLOTS * _SLOT_BYTES)
         self._pipe, theirs = mp.Pipe()
+        for slot in range(_SLOTS):  # before the process can have ended, with nothing to read
+            self._pipe.send_bytes(bytes((slot,)))
         self._used: int | None = None
         context = mp.get_context("fork")
         self._process = context.Process(
@@ -110,13 +113,11 @@ class _Worker:
         )
         self._process.start()
         theirs.close()
-        for slot in range(_SLOTS):
-            self._pipe.send_bytes(bytes((slot,)))
 
     def next(self) -> Chunk | None:
         """Raises EOFError when the process has ended before its time, OSError."""
         if self._used is not None:
-            self._pipe.send_bytes(bytes((self._used,)))
+            self._give_back(self._used)
             self._used = None
         message = self._pipe.recv_bytes()
         if not message:
@@ -130,13 +131,17 @@ class _Worker:
             *columns, body = [memory[at : at + size] for at, size in places]
             parts = [*map(bytearray, columns), body]
         else:
-            self._pipe.send_bytes(bytes((slot,)))
+            self._give_back(slot)
         chunk, names, tokens, body = pickle.loads(data, buffers=parts)
         assert isinstance(chunk, Chunk)
         chunk.body = body
         self._decoder.names.extend(names)
         self._decoder.tokens.extend(tokens)
         return chunk
+
+    def _give_back(self, slot: int) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the process has read all: the rest is in the pipe
+            self._pipe.send_bytes(bytes((slot,)))
 
     def close(self) -> None:
         self._pipe.close()
