@@ -113,7 +113,8 @@ class Putting:
             return
         span = slice(self._heard_to, int(self._before["client"][end - self._first]))
         self._heard_to, by_row = span.stop, self._by_row
-        rows, seqs, times = flow.rows[span].tolist(), self._seqs[span].tolist(), flow.times_s[span].tolist()
+        last = last_of_each(flow.rows[span], np.arange(span.start, span.stop), flow.base)
+        rows, seqs, times = flow.rows[last].tolist(), self._seqs[last].tolist(), flow.times_s[last].tolist()
         for row, seq, time_s in zip(rows, seqs, times, strict=True):
             client = by_row[row]
             if client is not None:

@@ -138,6 +138,7 @@ class BulkRun:
         assert self._lists is not None
         people, tokens, lists = self._people, self._tokens, self._lists
         window = Window(self.core, chunk, first, end, people, tokens, self._names, lists, following.reads)
+        end = window.end
         if not following.begin(window.flows, first, end, self._tokens.present):
             for at in range(first, min(end, first + _LEAST)):
                 self._feed(chunk, at)
@@ -156,7 +157,8 @@ class BulkRun:
             if not calm:
                 following.flush()
                 window.putting.catch_up(at)
-                self._size = max(_LEAST, self._size // 2)
+                if at < end:
+                    self._size = max(_LEAST, self._size // 2)
                 return at
         following.flush()
         window.putting.catch_up(end)

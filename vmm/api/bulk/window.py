@@ -64,7 +64,10 @@ class _Told(Mapping[str, Said]):
 
 
 class Window:
-    """Records `first` to `end` - 1 of the chunk, looked at from the present state on."""
+    """Records `first` to `end` - 1 of the chunk, looked at from the present state on.
+
+    It ends early, at what is sure to make a new look necessary.
+    """
 
     def __init__(
         self, core: Core, chunk: Chunk, first: int, end: int, people: People, tokens: Tokens,
@@ -92,20 +95,28 @@ class Window:
         if len(rising) < len(chosen):
             chosen = rising
             self._add_flow("client", low + chosen, reports[chosen], client[chosen])
-        self._add_flow("host", low + chosen, reports[chosen], client[chosen])
-        self._add_flow("guest", low + chosen, reports[chosen], client[chosen])
         self.flowing: Bools = np.zeros(end - first, np.bool_)
         """The records that are ordinary reports of known clients."""
         self.flowing[reports[chosen] - first] = True
-        self._seq = said.seq[low + chosen]
         self._beats: list[int] = chunk.beats[slice(*np.searchsorted(chunk.beats, (first, end)))].tolist()
         self._beat_clock: list[float] = chunk.clock_s[self._beats].tolist()
+        self.expiries: set[int] = set()
+        """Stops at which readings grow too old."""
+        self.end = self._foreseen_end()
+        if self.end < end:
+            end = self.end
+            chosen = chosen[: np.searchsorted(reports[chosen], end)]
+            self.flowing = self.flowing[: end - first]
+            self._beats = self._beats[: bisect_left(self._beats, end)]
+            self.expiries.clear()
+            self._add_flow("client", low + chosen, reports[chosen], client[chosen])
+        self._add_flow("host", low + chosen, reports[chosen], client[chosen])
+        self._add_flow("guest", low + chosen, reports[chosen], client[chosen])
+        self._seq = said.seq[low + chosen]
         self._structural = structural_of(core, names)
         self.putting = Putting(core, self.flows, tokens, reads, first, end)
         self.putting.listen(people, self._seq, self._structural)
         self._looks: set[int] = set(self._beats)
-        self.expiries: set[int] = set()
-        """Stops at which readings grow too old."""
         self._stops = self._find_stops()
         self._at = 0
         self._looking = sorted(self._looks)
@@ -134,6 +145,21 @@ class Window:
 
     # -- stops --------------------------------------------------------------------------------------
 
+    def _foreseen_end(self) -> int:
+        """Behind the first record at which, as far as can be seen early, one must look anew."""
+        end = self.end
+        others = (self.chunk.kinds[self.first : end] == REPORT) & ~self.flowing
+        if others.any():
+            end = self.first + int(np.argmax(others)) + 1
+        self._expiring("client", only_plain=True)
+        end = min(end, min(self.expiries, default=end) + 1)
+        silences = self._silences()
+        if silences:
+            call = bisect_left(self._beat_clock, min(silences)[0] + ROLL_CALL_S)
+            if call < len(self._beats):
+                end = min(end, self._beats[call] + 1)
+        return min(end, self.end)
+
     def _find_stops(self) -> list[int]:
         """Records that may decide something, rules aside."""
         chunk, first, end = self.chunk, self.first, self.end
@@ -149,7 +175,7 @@ class Window:
         self._structures(stops)
         return (np.flatnonzero(stops) + first).tolist()
 
-    def _expiring(self, kind: str) -> None:
+    def _expiring(self, kind: str, only_plain: bool = False) -> None:
         """The first record after which a reading is too old, for each reading."""
         table, flow = self.core.state.world.table(kind), self.flows.get(kind)
         end_s = float(self.chunk.clock_s[self.end - 1])
@@ -163,6 +189,8 @@ class Window:
             if column.max_age_s == np.inf:
                 continue
             if flow is not None and name in flow.said and not flow.said[name].plain:
+                if only_plain:
+                    continue
                 found = flow.column(name, self.tokens.present)
                 due = found.times_view() + column.max_age_s
                 self._note_expiries(due[found.valid & (due < until)])
@@ -184,8 +212,8 @@ class Window:
             at = np.searchsorted(window, np.unique(due), side="right")
             self.expiries.update((at[at < len(window)] + self.first).tolist())
 
-    def _silent(self, stops: Bools) -> None:
-        """Beats at which a client has been silent for too long."""
+    def _silences(self) -> list[tuple[float, float]]:
+        """From when until when a client has been silent for too long, for each time that one is."""
         flow = self.flows.get("client")
         heard, limit = self.people.heard_s(), self.people.limit_s
         end_s = float(self.chunk.clock_s[self.end - 1]) + 1.0
@@ -196,8 +224,12 @@ class Window:
             rows, until = flow.row, flow.until_s(end_s)
         over = np.where(np.isfinite(since), since, 0.0) + limit[rows] - _EARLY_S
         late = np.flatnonzero(over < until)
+        return list(zip(over[late].tolist(), until[late].tolist(), strict=True))
+
+    def _silent(self, stops: Bools) -> None:
+        """Beats at which a client has been silent for too long."""
         beats = self._beats
-        for begin_s, stop_s in zip(over[late].tolist(), until[late].tolist(), strict=True):
+        for begin_s, stop_s in self._silences():
             at = bisect_left(self._beat_clock, begin_s)
             while at < len(beats) and self._beat_clock[at] <= stop_s:
                 stops[beats[at] - self.first] = True
@@ -260,7 +292,7 @@ class Window:
         clock_s = self.chunk.clock_s[at]
         state = self.core.state
         following.before(self.putting.spans(at, at + 1))
-        if not self.flowing[at - self.first]:
+        if self.chunk.kinds[at] != REPORT and clock_s >= state.next_roll_call_s:
             self.putting.note_heard(at)
         if (
             not (self.flowing[at - self.first] or self.chunk.kinds[at] == BEAT)
