@@ -74,7 +74,7 @@ def refresh(state: State, rules: Rules) -> None:
     jobs_known = state.batch_seen_s >= 0 and state.now_s - state.batch_seen_s <= jobs_s
     ours = placement.ours_on(state)
     promises_on = {promise.host for promise in state.promises}
-    free: Counter[Free] = Counter()
+    open_: list[Free] = []
     promised: dict[str, Free] = {}
     for name, host in state.hosts.items():
         left = _host_facts(state, host, hosts_s, ours.get(name), name in promises_on)
@@ -83,7 +83,8 @@ def refresh(state: State, rules: Rules) -> None:
         if name in promises_on:
             promised[name] = left
         else:
-            free[left] += 1
+            open_.append(left)
+    free = Counter(open_)
     for guest in state.guests.values():
         _guest_facts(state, guest, nodes_known)
     waiting = _waiting_cpus(state)
@@ -262,7 +263,10 @@ def _host_facts(
     known = seen and state.now_s - host.seen_s <= limit_s
     busy = promised or ours is not None
     # Of most hosts nothing has changed: work it out only where something did.
-    from_these = offer_of(host), up, seen, known, host.dead, host.maintenance, state.settings
+    from_these = (
+        host.memory_mib, host.reserved_mib, host.cpus, host.hypervisor, up, seen, known,
+        host.fenced_s, host.returned, host.maintenance, state.settings,
+    )  # fmt: skip
     kept = state.host_facts.get(host.name)
     if kept is not None and not busy and kept.of == from_these and kept.guests is host.guests:
         if kept.edition != state.world.hosts.edition:  # nobody else writes these columns

@@ -29,7 +29,7 @@ def rests_until_s(state: State) -> float:
     if not state.settings.observe:
         times += [commands.next_step_s(record) for record in state.commands.values()]
     for client in state.clients.values():
-        if client.role == "domU" and client.state == "gone" and client.name not in state.guests:
+        if client.state == "gone" and client.role == "domU" and client.name not in state.guests:
             times.append(state.next_roll_call_s)
             break
     return min(times, default=inf)

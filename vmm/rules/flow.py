@@ -67,6 +67,7 @@ class Flow:
         self.place[self.order[behind] - base] = self.numbers[behind]
         self._columns: dict[str, FlowColumn] = {}
         self._clock: Floats | None = None
+        self._until: tuple[float, Floats, float] | None = None
 
     def column(self, name: str, tokens: Callable[[str, str], Ints] | None = None) -> FlowColumn:
         """`tokens(kind, column)` gives the numbers of the values before, where they are no numbers."""
@@ -89,13 +90,31 @@ class Flow:
 
     def until_s(self, end_s: float) -> Floats:
         """The stream time of the element behind each, of the same row; `end_s` where there is none."""
-        until = np.concatenate((self.element_times_s()[1:], [end_s]))
-        until[np.concatenate((self.first[1:], [True]))] = end_s
+        if self._until is None or self._until[0] != end_s:
+            until = np.concatenate((self.element_times_s()[1:], [end_s]))
+            until[np.concatenate((self.first[1:], [True]))] = end_s
+            longest_s = float(np.fmax.reduce(until - self.element_times_s()))
+            self._until = end_s, until, longest_s
+        return self._until[1]
+
+    def longest_s(self, end_s: float) -> float:
+        """The longest time between a report and the next one of its row, or `end_s`."""
+        self.until_s(end_s)
+        assert self._until is not None
+        return self._until[2]
+
+    def first_until_s(self, end_s: float) -> Floats:
+        """When the first report of each row comes; `end_s` where none does."""
+        until = np.empty(self.base)
+        until[self.row[self.first]] = self.until_s(end_s)[self.first]
         return until
 
 
 class FlowColumn:
-    """A column at every element. It has what the array evaluators want of a `Column`."""
+    """A column at every element. It has what the array evaluators want of a `Column`.
+
+    The table may have got rows since the flow began: they are not in it.
+    """
 
     def __init__(self, flow: Flow, column: Column, said: Said, tokens: Ints | None) -> None:
         self.flow = flow
@@ -111,14 +130,14 @@ class FlowColumn:
                 self._latest = np.maximum.accumulate(np.where(absent, 0, flow.numbers))
         self._times: Floats | None = None
         if self.numeric:
-            start = np.array(column.values, np.float64)
+            start = np.array(column.values[: flow.base], np.float64)
             self.values: Floats = self._filled(np.concatenate((start, said.values)))
             self.valid: Bools = self.values == self.values
         else:
             ids: NDArray[np.integer] = np.full(len(said.states), NO_VALUE)
             if said.tokens is not None:
                 ids = said.tokens
-            before: Ints = np.full(flow.base, NO_TOKEN) if tokens is None else tokens
+            before: Ints = np.full(flow.base, NO_TOKEN) if tokens is None else tokens[: flow.base]
             self.values = self._filled(np.concatenate((before, ids)).astype(np.float64))
             self.valid = self.values != NO_VALUE
         self.all_valid = bool(self.valid.all())
@@ -160,7 +179,7 @@ class FlowColumn:
         """As Column.times_view: when the value was last read."""
         if self._times is None:
             flow = self.flow
-            times = np.concatenate((self.column.times_view(), flow.times_s))[flow.order]
+            times = np.concatenate((self.column.times_view()[: flow.base], flow.times_s))[flow.order]
             read = self.touched | flow.first
             if not read.all():
                 times = times[np.maximum.accumulate(np.where(read, flow.numbers, 0))]

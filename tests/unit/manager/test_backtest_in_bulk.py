@@ -60,6 +60,9 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     surprises=st.sampled_from([0.0, 0.01, 0.05, 0.2]),
     counts=st.tuples(st.integers(0, 12), st.integers(0, 12)),
 )
+@example(seed=996921508, clients=19, calm=1.0, surprises=0.01, counts=(7, 12))  # a guest comes in a window
+@example(seed=2532055900, clients=16, calm=0.99, surprises=0.01, counts=(10, 2))
+@example(seed=100000000, clients=4, calm=0.9, surprises=0.0, counts=(8, 0))  # a window that ends early
 def test_any_stream_gives_the_same_result(small_windows, seed, clients, calm, surprises, counts) -> None:
     dice = random.Random(seed)
     stream = Stream(seed, clients, calm)

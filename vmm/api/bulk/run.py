@@ -74,6 +74,8 @@ class BulkRun:
         self._source: Source | None = None
         self._size = _LEAST * 4
         self._looks = -1
+        self._only_reports = True
+        """Whether only ordinary reports were fed since the hosts' lists were looked at."""
         self._singly = self._pause = 0
         """Records to feed one by one before the next window; how many it were the last time."""
 
@@ -117,13 +119,15 @@ class BulkRun:
         self.run.feed(chunk.entry(at))
         self._people = None
 
-    def _is_settled(self, before: frozenset[str]) -> bool:
+    def _is_settled(self, before: frozenset[str], after_report: bool) -> bool:
         """Whether no more hosts than `before` must be listened to even where they say the same again."""
         assert self._lists is not None
+        self._only_reports &= after_report
         if self.core.state.looks == self._looks:
             return True
         self._looks = self.core.state.looks
-        now = self._lists.unsettled()
+        now = self._lists.unsettled(self._only_reports)
+        self._only_reports = True
         return now == before or (now != EVERY and before != EVERY and now < before)
 
     # -- a window -----------------------------------------------------------------------------------
@@ -138,6 +142,7 @@ class BulkRun:
         assert self._lists is not None
         people, tokens, lists = self._people, self._tokens, self._lists
         window = Window(self.core, chunk, first, end, people, tokens, self._names, lists, following.reads)
+        self._only_reports = True
         end = window.end
         if not following.begin(window.flows, first, end, self._tokens.present):
             for at in range(first, min(end, first + _LEAST)):
@@ -187,6 +192,8 @@ class BulkRun:
         flowing = bool(window.flowing[at - window.first])
         if isinstance(event, Reported) and flowing:
             self._note_tokens(chunk, at)
+            assert self._lists is not None
+            self._lists.heard.add(event.client)
         calm = (
             not following.dirty
             and at not in window.expiries
@@ -194,7 +201,7 @@ class BulkRun:
             and not any(isinstance(o, Note) and o.kind in ("client", "manager") for o in outputs)
             and self._is_built()
             and not any(engine.restless for engine in self.run.engines)
-            and self._is_settled(window.unsettled)
+            and self._is_settled(window.unsettled, flowing)
         )
         if not calm:
             self._people = None

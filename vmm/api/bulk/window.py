@@ -14,6 +14,7 @@ from vmm.api.bulk.people import People
 from vmm.api.bulk.putting import Putting
 from vmm.api.bulk.reports import Reports
 from vmm.api.bulk.tokens import Tokens
+from vmm.cluster.columns import Column
 from vmm.decide.clients import ROLL_CALL_S
 from vmm.decide.core import Core
 from vmm.decide.facts import STRUCTURAL
@@ -108,8 +109,9 @@ class Window:
             chosen = chosen[: np.searchsorted(reports[chosen], end)]
             self.flowing = self.flowing[: end - first]
             self._beats = self._beats[: bisect_left(self._beats, end)]
-            self.expiries.clear()
             self._add_flow("client", low + chosen, reports[chosen], client[chosen])
+            self.expiries.clear()
+            self._expiring("client", True)
         self._add_flow("host", low + chosen, reports[chosen], client[chosen])
         self._add_flow("guest", low + chosen, reports[chosen], client[chosen])
         self._seq = said.seq[low + chosen]
@@ -151,7 +153,7 @@ class Window:
         others = (self.chunk.kinds[self.first : end] == REPORT) & ~self.flowing
         if others.any():
             end = self.first + int(np.argmax(others)) + 1
-        self._expiring("client", only_plain=True)
+        self._expiring("client", True)
         end = min(end, min(self.expiries, default=end) + 1)
         silences = self._silences()
         if silences:
@@ -167,44 +169,44 @@ class Window:
         stops = kinds == OTHER
         stops |= (kinds == REPORT) & ~self.flowing
         stops |= chunk.gaps_s[first:end] > self.core.state.settings.resend_s
-        for kind in ("client", "host", "guest"):
-            self._expiring(kind)
+        self._expiring("client", False)  # the plain ones were looked at
+        for kind in ("host", "guest"):
+            self._expiring(kind, True)
+            self._expiring(kind, False)
         for record in self.expiries:
             stops[record - first] = True
         self._silent(stops)
         self._structures(stops)
         return (np.flatnonzero(stops) + first).tolist()
 
-    def _expiring(self, kind: str, only_plain: bool = False) -> None:
-        """The first record after which a reading is too old, for each reading."""
+    def _expiring(self, kind: str, plain: bool) -> None:
+        """The first record after which a reading is too old, for each reading of the kind's columns: those
+        that every report tells and those that none does (`plain`), or the others."""
         table, flow = self.core.state.world.table(kind), self.flows.get(kind)
         end_s = float(self.chunk.clock_s[self.end - 1])
-        if flow is not None:
-            until = flow.until_s(end_s)
-            since = flow.element_times_s()
-            longest_s = float(np.nanmax(until - since))
-            first_until = np.empty(flow.base)
-            first_until[flow.row[flow.first]] = until[flow.first]
         for name, column in table.columns.items():
-            if column.max_age_s == np.inf:
+            told = None if flow is None else flow.said.get(name)
+            if column.max_age_s == np.inf or (told is None or told.plain) is not plain:
                 continue
-            if flow is not None and name in flow.said and not flow.said[name].plain:
-                if only_plain:
-                    continue
+            if flow is None or told is None:
+                if column.oldest_s + column.max_age_s < end_s:
+                    self._expire_in_table(column, np.full(len(column.values), end_s))
+            elif told.plain:
+                self._expire_in_table(column, flow.first_until_s(end_s))
+                if flow.longest_s(end_s) > column.max_age_s:
+                    due = flow.element_times_s() + column.max_age_s
+                    self._note_expiries(due[due < flow.until_s(end_s)])
+            else:
                 found = flow.column(name, self.tokens.present)
                 due = found.times_view() + column.max_age_s
-                self._note_expiries(due[found.valid & (due < until)])
-                continue
-            # What stands in the table, until the first report that says it; behind that, if one is missing.
-            is_said = flow is not None and name in flow.said
-            if not is_said and column.oldest_s + column.max_age_s >= end_s:
-                continue
-            due = column.times_view() + column.max_age_s
-            late = np.flatnonzero(due < (first_until if is_said else end_s))
-            self._note_expiries(due[[row for row in late.tolist() if column.values[row] is not None]])
-            if is_said and longest_s > column.max_age_s:
-                due = since + column.max_age_s
-                self._note_expiries(due[due < until])
+                self._note_expiries(due[found.valid & (due < flow.until_s(end_s))])
+
+    def _expire_in_table(self, column: Column, until_s: Floats) -> None:
+        """What stands in the table, until a report of its row comes."""
+        due = column.times_view() + column.max_age_s
+        late = np.flatnonzero(due < until_s).tolist()
+        if late:
+            self._note_expiries(due[[row for row in late if column.values[row] is not None]])
 
     def _note_expiries(self, due: Floats) -> None:
         if len(due):
