@@ -51,6 +51,11 @@ class Instance:
             return IDLE
         return FIRING if self.fired else PENDING
 
+    @property
+    def is_awake(self) -> bool:
+        """Whether a clearing condition, or what its commands need, may make a difference now."""
+        return self.truth or self.latched or self.queued > 0
+
     def remembers(self) -> bool:
         """Whether dropping this would lose anything; `unknown` alone is found again by evaluating."""
         return bool(

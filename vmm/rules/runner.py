@@ -32,7 +32,8 @@ Watching = Callable[[n.Node, str | None, Callable[[], None]], Watch]
 
 class Runner:
     """`seen` is each row's truth as last taken in, `turns` how often one has become another, `looks` how
-    often instances were looked at, `recheck` rows to look at whatever their truth.
+    often instances were looked at, `recheck` rows to look at whatever their truth. `awake` are the rows for
+    which `until` and the arguments of commands matter: of others nothing comes of them.
 
     `enqueue` tells the engine that there is something to do.
     """
@@ -47,6 +48,7 @@ class Runner:
         self.instances: dict[int, Instance] = {}
         self.seen: dict[int, bool | None] = {}
         self.turns = self.looks = 0
+        self.awake: set[int] = set()
         self.recheck: set[int] = set()
         self.samples: set[int] = set()
         self.examined: Iterable[int] = ()
@@ -114,12 +116,16 @@ class Runner:
         if instance is not None and instance.state != IDLE:
             transitions.append(Transition(self.rule.name, self.subject(row), instance.state, "gone", now_s))
         self.seen.pop(row, None)
+        self.awake.discard(row)
         self.recheck.discard(row)
         self.samples.discard(row)
 
-    def waiting(self) -> set[int]:
-        """Rows for which `until` and the arguments of commands matter: of others nothing comes of them."""
-        return {row for row, i in self.instances.items() if i.truth or i.latched or i.queued}
+    def remember(self, row: int, instance: Instance) -> None:
+        """Put an instance back, as a dump had it."""
+        self.instances[row] = instance
+        self.seen[row] = None if instance.unknown else instance.truth
+        if instance.is_awake:
+            self.awake.add(row)
 
     def bridge(self, gap_s: float) -> None:
         """Nobody looked for so long: whether the condition held meanwhile is not known, so `for` goes on."""
@@ -157,7 +163,7 @@ class Runner:
         samples: set[int] = set()
         rows = self._evaluate(tick, samples)
         if tick:
-            rows.update(row for row, instance in self.instances.items() if instance.truth)
+            rows.update(row for row in self.awake if self.instances[row].truth)
         rows.update(self.recheck)
         rows.update(row for row in woken if row in self.instances)
         self.recheck.clear()
@@ -237,6 +243,10 @@ class Runner:
                     firings = self._fire(row, instance, now_s)
                 elif instance.armed and rule.on_update_check:
                     instance.wake_s = wake_s
+        if instance.is_awake:
+            self.awake.add(row)
+        else:
+            self.awake.discard(row)
         after = instance.state
         if after != before:
             transitions.append(Transition(rule.name, self.subject(row), before, after, now_s))

@@ -29,8 +29,7 @@ def load_runner(runner: Runner, data: Mapping[str, Any]) -> None:
     for name, fields in data["instances"].items():
         row = runner.row(name)
         if row is not None:
-            instance = runner.instances[row] = Instance.load(fields)
-            runner.seen[row] = None if instance.unknown else instance.truth
+            runner.remember(row, Instance.load(fields))
     runner.recheck.update(_rows(runner, data["recheck"]))
     runner.samples.update(_rows(runner, data["samples"]))
     if runner.timed:

@@ -90,7 +90,7 @@ class Instances(_Listed):
         return True
 
     def _choose(self) -> None:
-        self._of, self._looks = self._runner.waiting(), self._runner.looks
+        self._of, self._looks = set(self._runner.awake), self._runner.looks
         if self._flow is None or not self._of or not len(self._rows):
             self._list([])
             return
@@ -99,7 +99,7 @@ class Instances(_Listed):
         self._list(self._records[chosen[self._rows]].tolist())
 
     def look_again(self) -> None:
-        if self._looks != self._runner.looks and self._of != self._runner.waiting():
+        if self._looks != self._runner.looks and self._of != self._runner.awake:
             self._choose()
         self._looks = self._runner.looks
 

@@ -39,8 +39,8 @@ class Lists:
         self._listed: dict[str, object] = {}
         """Hosts' lists of guests at the last look."""
 
-    def unsettled(self, after_reports: bool = False) -> frozenset[str]:
-        """Their names, or EVERY. `after_reports`: since the last look nothing came but those of `heard`."""
+    def unsettled(self) -> frozenset[str]:
+        """Their names, or EVERY."""
         state = self._core.state
         out: set[str] = set()
         for guest in state.guests.values():
@@ -51,12 +51,9 @@ class Lists:
                 if guest.missing or host is None or not facts.runs_in(host.guests, guest):
                     out.add(guest.host)
         hosts = state.hosts
-        if after_reports:
-            # Beside what they say, their guests' state may have moved others; then these have a new list.
-            look = {name for name, host in hosts.items() if host.guests is not self._listed.get(name)}
-            look |= self.heard
-        else:
-            look = set(hosts)
+        # Beside what they say, their guests' state may have moved others; then these have a new list.
+        look = {name for name, host in hosts.items() if host.guests is not self._listed.get(name)}
+        look |= self.heard
         self.heard.clear()
         self._differing -= look
         self._differing |= {name for name in look if name in hosts and self._differs(hosts[name])}

@@ -74,8 +74,6 @@ class BulkRun:
         self._source: Source | None = None
         self._size = _LEAST * 4
         self._looks = -1
-        self._only_reports = True
-        """Whether only ordinary reports were fed since the hosts' lists were looked at."""
         self._singly = self._pause = 0
         """Records to feed one by one before the next window; how many it were the last time."""
 
@@ -115,19 +113,20 @@ class BulkRun:
 
     def _feed(self, chunk: Chunk, at: int) -> None:
         """One record in the ordinary way, outside of a window."""
+        entry = chunk.entry(at)
         self.slow += 1
-        self.run.feed(chunk.entry(at))
+        self.run.feed(entry)
         self._people = None
+        if self._lists is not None and isinstance(entry.event, Reported):
+            self._lists.heard.add(entry.event.client)
 
-    def _is_settled(self, before: frozenset[str], after_report: bool) -> bool:
+    def _is_settled(self, before: frozenset[str]) -> bool:
         """Whether no more hosts than `before` must be listened to even where they say the same again."""
         assert self._lists is not None
-        self._only_reports &= after_report
         if self.core.state.looks == self._looks:
             return True
         self._looks = self.core.state.looks
-        now = self._lists.unsettled(self._only_reports)
-        self._only_reports = True
+        now = self._lists.unsettled()
         return now == before or (now != EVERY and before != EVERY and now < before)
 
     # -- a window -----------------------------------------------------------------------------------
@@ -142,7 +141,6 @@ class BulkRun:
         assert self._lists is not None
         people, tokens, lists = self._people, self._tokens, self._lists
         window = Window(self.core, chunk, first, end, people, tokens, self._names, lists, following.reads)
-        self._only_reports = True
         end = window.end
         if not following.begin(window.flows, first, end, self._tokens.present):
             for at in range(first, min(end, first + _LEAST)):
@@ -190,10 +188,11 @@ class BulkRun:
         following.look_again()
         event = entry.event
         flowing = bool(window.flowing[at - window.first])
-        if isinstance(event, Reported) and flowing:
-            self._note_tokens(chunk, at)
+        if isinstance(event, Reported):
             assert self._lists is not None
             self._lists.heard.add(event.client)
+            if flowing:
+                self._note_tokens(chunk, at)
         calm = (
             not following.dirty
             and at not in window.expiries
@@ -201,7 +200,7 @@ class BulkRun:
             and not any(isinstance(o, Note) and o.kind in ("client", "manager") for o in outputs)
             and self._is_built()
             and not any(engine.restless for engine in self.run.engines)
-            and self._is_settled(window.unsettled, flowing)
+            and self._is_settled(window.unsettled)
         )
         if not calm:
             self._people = None
