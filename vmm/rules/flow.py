@@ -7,7 +7,8 @@ value before is the neighbour, and one pass of NumPy over all elements evaluates
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,17 +28,60 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
 class Said:
     """What reports say of one property: states, and numbers (NaN where there is none) or token numbers.
 
-    `plain`: each report says a number.
+    The columns given are of more reports; `places` are those meant. They are picked out when asked for.
+    `all_plain`: each of the others says a number.
     """
 
-    states: NDArray[np.uint8]
-    values: Floats
-    tokens: NDArray[np.int32] | None = None
-    plain: bool = False
+    def __init__(
+        self,
+        states: NDArray[np.uint8],
+        values: Floats,
+        tokens: NDArray[np.int32] | None,
+        places: Ints,
+        all_plain: bool = False,
+    ) -> None:
+        self._of = states, values, tokens
+        self._places = places
+        self._all_plain = all_plain
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether each report says a number."""
+        return self._all_plain or bool((self.states == KNOWN).all())
+
+    @cached_property
+    def states(self) -> NDArray[np.uint8]:
+        return self._of[0][self._places]
+
+    @cached_property
+    def values(self) -> Floats:
+        return self._of[1][self._places]
+
+    @cached_property
+    def tokens(self) -> NDArray[np.int32] | None:
+        return None if self._of[2] is None else self._of[2][self._places]
+
+    @cached_property
+    def told(self) -> Ints | None:
+        """The reports that say a value; None if some say that there is none."""
+        if self.plain:
+            return np.arange(len(self._places))
+        if (self.states == UNKNOWN).any():
+            return None
+        return np.flatnonzero(self.states)
+
+
+class Spacing(NamedTuple):
+    """When readings of a property are replaced by others: for each row when the first of the flow comes;
+    for each of these when it came, and when the next one of its row does; the longest time between."""
+
+    first_s: Floats
+    since_s: Floats
+    until_s: Floats
+    longest_s: float
 
 
 class Flow:
@@ -67,7 +111,8 @@ class Flow:
         self.place[self.order[behind] - base] = self.numbers[behind]
         self._columns: dict[str, FlowColumn] = {}
         self._clock: Floats | None = None
-        self._until: tuple[float, Floats, float] | None = None
+        self._until: tuple[float, Floats] | None = None
+        self._spacings: dict[str, tuple[float, Spacing]] = {}
 
     def column(self, name: str, tokens: Callable[[str, str], Ints] | None = None) -> FlowColumn:
         """`tokens(kind, column)` gives the numbers of the values before, where they are no numbers."""
@@ -93,21 +138,32 @@ class Flow:
         if self._until is None or self._until[0] != end_s:
             until = np.concatenate((self.element_times_s()[1:], [end_s]))
             until[np.concatenate((self.first[1:], [True]))] = end_s
-            longest_s = float(np.fmax.reduce(until - self.element_times_s()))
-            self._until = end_s, until, longest_s
+            self._until = end_s, until
         return self._until[1]
 
-    def longest_s(self, end_s: float) -> float:
-        """The longest time between a report and the next one of its row, or `end_s`."""
-        self.until_s(end_s)
-        assert self._until is not None
-        return self._until[2]
+    def spacing(self, name: str, end_s: float) -> Spacing | None:
+        """Of a property's readings; what none follows counts until `end_s`. None if it is not that simple."""
+        said = self.said[name]
+        told = said.told
+        if told is None:
+            return None
+        key = "" if said.plain else name
+        if key not in self._spacings or self._spacings[key][0] != end_s:
+            self._spacings[key] = end_s, self._spaced(told, end_s)
+        return self._spacings[key][1]
 
-    def first_until_s(self, end_s: float) -> Floats:
-        """When the first report of each row comes; `end_s` where none does."""
-        until = np.empty(self.base)
-        until[self.row[self.first]] = self.until_s(end_s)[self.first]
-        return until
+    def _spaced(self, told: Ints, end_s: float) -> Spacing:
+        rows, since_s = self.rows[told], self.times_s[told]
+        order = np.argsort(rows.astype(np.uint16) if self.base < 65536 else rows, kind="stable")
+        rows, since_s = rows[order], since_s[order]
+        until_s = np.concatenate((since_s[1:], [end_s]))
+        starts = np.concatenate(([True], rows[1:] != rows[:-1])) if len(rows) else np.zeros(0, np.bool_)
+        until_s[:-1][starts[1:]] = end_s
+        first_s = np.full(self.base, end_s)
+        first_s[rows[starts]] = since_s[starts]
+        return Spacing(
+            first_s, since_s, until_s[: len(rows)], float((until_s[: len(rows)] - since_s).max(initial=0.0))
+        )
 
 
 class FlowColumn:

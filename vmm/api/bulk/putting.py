@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Set
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vmm.api.bulk.people import People
 from vmm.api.bulk.tokens import Tokens
 from vmm.cluster.bulk import put, put_numbers
 from vmm.cluster.columns import Column
 from vmm.cluster.model import Client, Host
 from vmm.decide.core import Core
 from vmm.rules import nodes as n
-from vmm.rules.flow import Flow
+from vmm.rules.flow import KNOWN, TOKEN, Flow
 from vmm.rules.taking import last_of_each
 
 Ints = NDArray[np.int64]
@@ -51,26 +50,25 @@ class Putting:
         self._heard_to = 0
         self._by_row: list[Client | None] = []
         self._seqs: Ints = np.zeros(0, np.int64)
-        self._hosts: list[tuple[str, list[int], list[tuple[Host | None, float]]]] = []
+        self._hosts: list[Host | None] = []
+        self._seen: list[tuple[str, NDArray[np.bool_] | None]] = []
+        """What hosts tell of, and the reports that do if not all of them do."""
 
-    def listen(self, people: People, seqs: Ints, structural: list[tuple[str, str]]) -> None:
-        """Prepare to note who was heard, and when."""
-        flow = self._flows.get("client")
+    def listen(self, by_row: list[Client | None], seqs: Ints, structural: list[tuple[str, str]]) -> None:
+        """Prepare to note who was heard, and when. `by_row` are the clients by their table's rows."""
+        self._by_row, self._seqs = by_row, seqs
+        flow = self._flows.get("host")
         if flow is None:
             return
-        self._by_row, self._seqs = people.by_row, seqs
         hosts = self._core.state.hosts
-        host_of = [None if client is None else hosts.get(client.name) for client in people.by_row]
-        is_host = np.array([host is not None for host in host_of], np.bool_)[flow.rows]
+        self._hosts = [hosts.get(name or "") for name in flow.table.row_names]
         for name, command in structural:
-            if command not in ("host_facts", "guests"):
-                continue
-            said = flow.column(name, self._tokens.present).touched[flow.place]
-            places = np.flatnonzero(said & is_host)
-            found = map(host_of.__getitem__, flow.rows[places].tolist())
-            pairs = list(zip(found, flow.times_s[places].tolist(), strict=True))
-            field = "seen_s" if command == "host_facts" else "guests_seen_s"
-            self._hosts.append((field, places.tolist(), pairs))
+            if command in ("host_facts", "guests"):
+                said = flow.said[name].states
+                told = (said == KNOWN) | (said == TOKEN)
+                if told.any():
+                    field = "seen_s" if command == "host_facts" else "guests_seen_s"
+                    self._seen.append((field, None if told.all() else told))
 
     def spans(self, at: int, end: int) -> dict[str, slice]:
         """The reports of records `at` to `end` - 1 in each flow that has any."""
@@ -92,11 +90,18 @@ class Putting:
             places = rows.tolist()
             for plain in self._plain[kind]:
                 plain.put(span, rows, places, times)
+            if kind == "host":
+                self._note_seen(span, places, times.tolist())
         self._put_last(self._read, spans)
-        span = spans.get("client", slice(0, 0))
-        for field, places, pairs in self._hosts:
-            for host, time_s in pairs[bisect_left(places, span.start) : bisect_left(places, span.stop)]:
-                if host is not None and getattr(host, field) < time_s:
+
+    def _note_seen(self, span: slice, rows: list[int], times: list[float]) -> None:
+        """These hosts have told what they offer, or their guests."""
+        hosts = self._hosts
+        for field, told in self._seen:
+            is_told = repeat(True) if told is None else told[span].tolist()
+            for row, time_s, tells in zip(rows, times, is_told, strict=False):
+                host = hosts[row]
+                if tells and host is not None:
                     setattr(host, field, time_s)
 
     def _sort_out(self, kind: str, flow: Flow) -> None:
@@ -134,17 +139,16 @@ class Putting:
         for kind, name in columns:
             if kind not in spans:
                 continue
+            flow, span = self._flows[kind], spans[kind]
             if kind not in last:
-                last[kind] = self._last(kind, spans[kind])
-            self._put(self._flows[kind], name, spans[kind], last[kind])
+                last[kind] = self._last(flow, np.arange(span.start, span.stop))
+            self._put(flow, name, span, last[kind])
 
-    def _last(self, kind: str, span: slice) -> Ints:
-        """The last report of each row that still belongs to whom it belonged to."""
-        flow = self._flows[kind]
-        reports = np.arange(span.start, span.stop)
-        reports = last_of_each(flow.rows[span], reports, flow.base)
+    def _last(self, flow: Flow, reports: Ints) -> Ints:
+        """The last of the reports of each row that still belongs to whom it belonged to."""
+        reports = last_of_each(flow.rows[reports], reports, flow.base)
         table = flow.table
-        edition, before = self._arrivals[kind]
+        edition, before = self._arrivals[table.kind]
         if table.edition == edition:
             return reports
         now, names = table.arrivals, table.row_names
@@ -152,19 +156,28 @@ class Putting:
         return reports[np.array(same, np.bool_)]
 
     def _put(self, flow: Flow, name: str, span: slice, last: Ints) -> None:
-        said, rows = flow.said[name], flow.rows[last]
-        column = flow.table.columns[name]
+        """`last` are the last reports of the span, whatever they say."""
+        said, column = flow.said[name], flow.table.columns[name]
         numeric = column.type in n.NUMERIC
-        if (
-            said.plain and numeric and not (said.values[last] == 0.0).any()
-        ):  # a zero may have had another sign
-            put_numbers(flow.table, column, rows, said.values[last], flow.times_s[last])
+        if not said.plain and not said.states[span].any():
             return
-        if not said.states[span].any():
-            return
+        told = said.told
+        if told is not None:
+            if not said.plain:
+                low, high = np.searchsorted(told, (span.start, span.stop)).tolist()
+                last = self._last(flow, told[low:high])
+            rows, times = flow.rows[last], flow.times_s[last]
+            if not numeric:
+                assert said.tokens is not None
+                self._put_tokens(flow, column, rows, said.tokens[last].astype(np.int64), times)
+                return
+            values = said.values[last]
+            if not (values == 0.0).any():  # it may have another sign than the zero that stays
+                put_numbers(flow.table, column, rows, values, times)
+                return
         found = flow.column(name, self._tokens.present)
         elements = flow.place[last]
-        values, times = found.values[elements], found.times_view()[elements]
+        rows, values, times = flow.rows[last], found.values[elements], found.times_view()[elements]
         if numeric:
             put_numbers(flow.table, column, rows, values, times)
         else:

@@ -58,13 +58,23 @@ class Tokens:
         NO_TOKEN: the value stays.
         """
         key = kind, column
-        found = self._present[key] if key in self._present else self.present(kind, column)
-        held = self._held[key]
-        other: Bools = (tokens != NO_TOKEN) & (tokens != found[rows])
-        values = [None if token == NO_VALUE else self.value(token) for token in tokens[other].tolist()]
-        for row, value in zip(rows[other].tolist(), values, strict=True):
-            held[row] = value
+        stored = self.world.table(kind).columns[column].values
+        if len(self._held.get(key, ())) != len(stored):
+            self.present(kind, column)
+        found, held = self._present[key], self._held[key]
+        same = np.array([stored[row] is held[row] for row in rows.tolist()], np.bool_)
+        other: Bools = (tokens != NO_TOKEN) & ((tokens != found[rows]) | ~same)
         found[rows[other]] = tokens[other]
+        values = []
+        for place in np.flatnonzero(other).tolist():
+            row, token = int(rows[place]), int(tokens[place])
+            value = None if token == NO_VALUE else self.value(token)
+            if value != stored[row]:
+                values.append(value)
+            else:  # encoded in another way: the old object stays, as in Table.set
+                other[place] = False
+                value = stored[row]
+            held[row] = value
         return other, values
 
     def value(self, token: int) -> Any:

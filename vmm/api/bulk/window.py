@@ -18,7 +18,7 @@ from vmm.cluster.columns import Column
 from vmm.decide.clients import ROLL_CALL_S
 from vmm.decide.core import Core
 from vmm.decide.facts import STRUCTURAL
-from vmm.rules.flow import KNOWN, Flow, Said
+from vmm.rules.flow import KNOWN, TOKEN, Flow, Said
 from vmm.rules.quiet import Following
 
 Ints = NDArray[np.int64]
@@ -49,11 +49,10 @@ class _Told(Mapping[str, Said]):
         if found is None:
             if name not in self._names:
                 raise KeyError(name)
-            said, places = self._said, self._places
-            states, values, tokens = said.states[name], said.values[name], said.tokens.get(name)
-            states = states[places]
-            is_plain = said.is_plain(name) or bool((states == KNOWN).all())
-            found = Said(states, values[places], None if tokens is None else tokens[places], is_plain)
+            said = self._said
+            found = Said(
+                said.states[name], said.values[name], said.tokens.get(name), self._places, said.is_plain(name)
+            )
             self._found[name] = found
         return found
 
@@ -117,7 +116,7 @@ class Window:
         self._seq = said.seq[low + chosen]
         self._structural = structural_of(core, names)
         self.putting = Putting(core, self.flows, tokens, reads, first, end)
-        self.putting.listen(people, self._seq, self._structural)
+        self.putting.listen(people.by_row, self._seq, self._structural)
         self._looks: set[int] = set(self._beats)
         self._stops = self._find_stops()
         self._at = 0
@@ -169,7 +168,7 @@ class Window:
         stops = kinds == OTHER
         stops |= (kinds == REPORT) & ~self.flowing
         stops |= chunk.gaps_s[first:end] > self.core.state.settings.resend_s
-        self._expiring("client", False)  # the plain ones were looked at
+        self._expiring("client", False)  # the simple ones were looked at
         for kind in ("host", "guest"):
             self._expiring(kind, True)
             self._expiring(kind, False)
@@ -179,27 +178,29 @@ class Window:
         self._structures(stops)
         return (np.flatnonzero(stops) + first).tolist()
 
-    def _expiring(self, kind: str, plain: bool) -> None:
-        """The first record after which a reading is too old, for each reading of the kind's columns: those
-        that every report tells and those that none does (`plain`), or the others."""
+    def _expiring(self, kind: str, simple: bool) -> None:
+        """The first record after which a reading is too old, for each reading of the kind's columns: of those
+        to which `Flow.spacing` applies, and of which nothing is said (`simple`), or of the others."""
         table, flow = self.core.state.world.table(kind), self.flows.get(kind)
         end_s = float(self.chunk.clock_s[self.end - 1])
         for name, column in table.columns.items():
-            told = None if flow is None else flow.said.get(name)
-            if column.max_age_s == np.inf or (told is None or told.plain) is not plain:
+            if column.max_age_s == np.inf:
                 continue
-            if flow is None or told is None:
-                if column.oldest_s + column.max_age_s < end_s:
+            if flow is None or name not in flow.said:
+                if simple and column.oldest_s + column.max_age_s < end_s:
                     self._expire_in_table(column, np.full(len(column.values), end_s))
-            elif told.plain:
-                self._expire_in_table(column, flow.first_until_s(end_s))
-                if flow.longest_s(end_s) > column.max_age_s:
-                    due = flow.element_times_s() + column.max_age_s
-                    self._note_expiries(due[due < flow.until_s(end_s)])
-            else:
-                found = flow.column(name, self.tokens.present)
-                due = found.times_view() + column.max_age_s
-                self._note_expiries(due[found.valid & (due < flow.until_s(end_s))])
+                continue
+            spacing = flow.spacing(name, end_s)
+            if spacing is None:
+                if not simple:
+                    found = flow.column(name, self.tokens.present)
+                    due = found.times_view() + column.max_age_s
+                    self._note_expiries(due[found.valid & (due < flow.until_s(end_s))])
+            elif simple:
+                self._expire_in_table(column, spacing.first_s)
+                if spacing.longest_s > column.max_age_s:
+                    due = spacing.since_s + column.max_age_s
+                    self._note_expiries(due[due < spacing.until_s])
 
     def _expire_in_table(self, column: Column, until_s: Floats) -> None:
         """What stands in the table, until a report of its row comes."""
@@ -242,17 +243,30 @@ class Window:
         flow = self.flows.get("client")
         if flow is None:
             return
+        for name, command in self._structural:
+            said = flow.said[name].states
+            told = np.flatnonzero((said == KNOWN) | (said == TOKEN))
+            if not len(told):
+                continue
+            self._looks |= set(flow.records[told].tolist())
+            differing = self._differing(name, command, len(told))
+            stops[differing - self.first] = True
+
+    def _differing(self, name: str, command: str, told: int) -> Ints:
+        """The records of those of the reports that tell something structural which may change the picture."""
+        hosts = self.flows.get("host")
+        flow = self.flows["client"]
+        if hosts is not None and command in ("host_facts", "guests"):
+            said = hosts.said[name].told
+            if said is not None and len(said) == told:
+                flow = hosts  # only hosts tell it, and of them there are fewer
         settled = np.zeros(flow.base, np.bool_)
-        for row, client in enumerate(self.people.by_row):
-            settled[row] = client is not None and client.role == "dom0" and client.name not in self.unsettled
-        if self.unsettled == EVERY:
-            settled[:] = False
-        for name, _ in self._structural:
-            column = flow.column(name, self.tokens.present)
-            said = column.touched
-            differs = said & (column.changed | ~settled[flow.row])
-            stops[flow.records_of(differs) - self.first] = True
-            self._looks |= set(flow.records_of(said).tolist())
+        if self.unsettled != EVERY:
+            for row, client in enumerate(flow.table.row_names[: flow.base]):
+                found = self.core.state.clients.get(client or "")
+                settled[row] = found is not None and found.role == "dom0" and client not in self.unsettled
+        column = flow.column(name, self.tokens.present)
+        return flow.records_of(column.touched & (column.changed | ~settled[flow.row]))
 
     def next_stop(self, at: int, end: int) -> int:
         """The first record from `at` on that may decide something; `end` when there is none before."""
