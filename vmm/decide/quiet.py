@@ -1,7 +1,7 @@
 """When beats decide nothing: until when time alone makes no guest, command, promise or client move on.
 
 Most beats change only the clock. Here is said until when that is certain; each part of it stands beside the
-function that acts when it is over. Rules and readings have their own times (`Engine.next_timer_s`,
+function that acts when it is over. Rules and readings have their own times (`rules.Timers`,
 `World.next_expiry_s`), and so have clients that may fall silent (`clients.silent_after_s`).
 """
 

@@ -6,7 +6,6 @@ Pure: the same calls on equal worlds give the same firings, transitions and stat
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
@@ -22,6 +21,7 @@ from vmm.rules.results import Firing, Transition
 from vmm.rules.rule import Diff, Rule, RuleBook, diff
 from vmm.rules.runner import Runner
 from vmm.rules.saved import dump_runner, load_runner
+from vmm.rules.timers import Timers
 from vmm.rules.verdict import explain_runner
 from vmm.rules.watches import Subscriptions, reads_of
 
@@ -49,7 +49,7 @@ class Engine:
         self._runners: list[Runner] = []
         self._by_name: dict[str, Runner] = {}
         self._queue: set[int] = set()
-        self._timers: list[tuple[float, int, int]] = []
+        self.timers = Timers()
         self._stale = False
         self._subscriptions = Subscriptions(self.world, self.book.schema, self._redeclared)
         compiler = self._compiler = Compiler(self.world, self._subscriptions)
@@ -75,9 +75,7 @@ class Engine:
                 load_runner(runner, entry)
             elif rule.ticks_s is not None:
                 runner.next_tick_s = self.world.now_s + rule.ticks_s
-            if runner.next_tick_s is not None:
-                heapq.heappush(self._timers, (runner.next_tick_s, runner.order, -1))
-            self._schedule(runner, runner.instances)
+            self.timers.add(runner)
             self._queue.add(runner.order)
 
     def _checked(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -136,8 +134,8 @@ class Engine:
         """
         if self._stale:
             self._rebuild()
-        timers, queue = self._timers, self._queue
-        if not timers or timers[0][0] > self.world.now_s:
+        queue = self._queue
+        if self.timers.first_s > self.world.now_s:
             # Most updates change no rule's truth: find that out with as little ado as possible.
             if len(queue) == 1:
                 (order,) = queue
@@ -148,8 +146,8 @@ class Engine:
         return self._step(self.world.now_s)
 
     def _step(self, now_s: float) -> list[Firing]:
-        ticks, woken = self._due(now_s)
-        queue = sorted(self._queue)
+        ticks, woken = self.timers.due(now_s)
+        queue = sorted(self._queue.union(ticks, woken))
         self._queue.clear()
         firings: list[Firing] = []
         everything = self._paused.get("", "")
@@ -160,58 +158,16 @@ class Engine:
             paused = everything or self._paused.get(runner.rule.name, "")
             rows = woken.get(order, ())
             firings += runner.run(now_s, order in ticks, rows, paused, self._transitions)
-            self._schedule(runner, runner.examined)
+            self.timers.wake(runner, runner.examined)
         self._trim()
         return firings
-
-    def _due(self, now_s: float) -> tuple[set[int], dict[int, list[int]]]:
-        """Ticks and wakes up to now; queues their runners. Missed ticks are skipped, the grid stays."""
-        ticks: set[int] = set()
-        woken: dict[int, list[int]] = {}
-        timers = self._timers
-        while timers and timers[0][0] <= now_s:
-            due_s, order, row = heapq.heappop(timers)
-            runner = self._runners[order]
-            if row >= 0:
-                instance = runner.instances.get(row)
-                if instance is not None and instance.wake_s == due_s:
-                    woken.setdefault(order, []).append(row)
-                    self._queue.add(order)
-            elif runner.next_tick_s == due_s and runner.rule.ticks_s is not None:
-                missed = (now_s - due_s) // runner.rule.ticks_s
-                runner.next_tick_s = due_s + (missed + 1) * runner.rule.ticks_s
-                if runner.next_tick_s <= now_s:
-                    runner.next_tick_s = now_s + runner.rule.ticks_s
-                heapq.heappush(timers, (runner.next_tick_s, order, -1))
-                ticks.add(order)
-                self._queue.add(order)
-        return ticks, woken
-
-    def _schedule(self, runner: Runner, rows: Any) -> None:
-        for row in rows:
-            instance = runner.instances.get(row)
-            if instance is not None and instance.wake_s is not None:
-                heapq.heappush(self._timers, (instance.wake_s, runner.order, row))
 
     def next_due_s(self) -> float | None:
         """When `step` has something to do without any update: at once if something changed, else a timer."""
         if self.restless:
             return self.world.now_s
-        due_s = self.next_timer_s()
+        due_s = self.timers.next_s()
         return None if due_s == inf else due_s
-
-    def next_timer_s(self) -> float:
-        """When the next timer is due; inf without one."""
-        timers = self._timers
-        while timers:
-            due_s, order, row = timers[0]
-            if row < 0:
-                return due_s
-            instance = self._runners[order].instances.get(row)
-            if instance is not None and instance.wake_s == due_s:
-                return due_s
-            heapq.heappop(timers)  # not in force any more
-        return inf
 
     @property
     def restless(self) -> bool:

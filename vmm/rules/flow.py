@@ -115,7 +115,8 @@ class Flow:
         self._spacings: dict[str, tuple[float, Spacing]] = {}
 
     def column(self, name: str, tokens: Callable[[str, str], Ints] | None = None) -> FlowColumn:
-        """`tokens(kind, column)` gives the numbers of the values before, where they are no numbers."""
+        """Made at the first call, from what stands in the table then; where that matters, nothing of the flow
+        is in it yet. `tokens(kind, column)` gives the numbers of the values before that are no numbers."""
         found = self._columns.get(name)
         if found is None:
             column = self.table.columns[name]

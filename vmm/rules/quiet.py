@@ -212,6 +212,8 @@ class Following:
             column = flow.column(name, tokens)
             touch = (kind, name) in self.touched
             fixed.append(flow.records_of(column.changed | column.touched if touch else column.changed))
+        for mark in self._marks:
+            mark.begin(flows)
         for stops in self._stops:
             if not stops.begin():
                 return False

@@ -91,6 +91,11 @@ class Runner:
         """Whether `n_of` counts each update, having no ticks to count."""
         return self.rule.n_of is not None and self.rule.ticks_s is None
 
+    def ticks_idly(self) -> bool:
+        """Whether its next tick finds nothing to do unless its condition's truth changes before."""
+        rule = self.rule
+        return rule.on_update_check and not (self.timed or rule.n_of or self.awake or self.recheck)
+
     def subject(self, row: int) -> str | None:
         return None if self.table is None else self.table.row_names[row]
 

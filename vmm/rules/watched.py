@@ -191,6 +191,12 @@ class AtTicks:
         self._own = own
         self._others = others
 
+    def begin(self, flows: Mapping[str, Flow]) -> None:
+        """New flows have begun: what changes in them is as against what stands in the tables now."""
+        for kind, name in self._own | self._others:
+            if kind in flows:
+                flows[kind].column(name)
+
     def take_in(self, flows: Mapping[str, Flow], spans: Mapping[str, slice]) -> None:
         for keys, own in ((self._own, True), (self._others, False)):
             for kind, name in keys:

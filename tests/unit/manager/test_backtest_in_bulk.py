@@ -61,6 +61,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     counts=st.tuples(st.integers(0, 12), st.integers(0, 12)),
 )
 @example(seed=996921508, clients=19, calm=1.0, surprises=0.01, counts=(7, 12))  # a guest comes in a window
+@example(seed=1984535232, clients=11, calm=0.9, surprises=0.05, counts=(7, 7))  # looked at only at ticks
 @example(seed=2532055900, clients=16, calm=0.99, surprises=0.01, counts=(10, 2))
 @example(seed=100000000, clients=4, calm=0.9, surprises=0.0, counts=(8, 0))  # a window that ends early
 def test_any_stream_gives_the_same_result(small_windows, seed, clients, calm, surprises, counts) -> None:

@@ -172,11 +172,20 @@ class BulkRun:
     def _next_stop(self, window: Window, following: Following, at: int) -> int:
         stop = window.next_stop(at, window.end)
         stop = following.next_stop(at, stop)
-        due_s = min(engine.next_timer_s() for engine in self.run.engines)
-        if window.chunk.clock_s[stop - 1 if stop == window.end else stop] >= due_s:
+        engines, clock_s = self.run.engines, window.chunk.clock_s
+        due_s = min(engine.timers.next_s(but_idle=True) for engine in engines)
+        if clock_s[stop - 1 if stop == window.end else stop] >= due_s:
             stop = min(stop, window.first_after(at, due_s))
         rest_s = min(self.core.state.rest_until_s, self.core.state.facts_until_s)
-        return min(stop, window.first_look_after(at, rest_s))
+        stop = min(stop, window.first_look_after(at, rest_s))
+
+        def seen_s(due_s: float) -> float | None:
+            index = window.first_after(at, due_s)
+            return float(clock_s[index]) if index < stop else None
+
+        for engine in engines:
+            engine.timers.pass_idle(seen_s)
+        return stop
 
     def _step(self, chunk: Chunk, window: Window, following: Following, at: int) -> bool:
         """One record in the ordinary way; False when the window's picture is not right any more."""
