@@ -154,13 +154,17 @@ def files(rules: str) -> dict[str, str]:
 
 
 class Stream:
-    """Makes one journal. `calm` clusters have fewer surprises, so that there is much to take in at once.
+    """Makes one journal. `calm` clusters have fewer surprises, so that there is much to take in at once;
+    that share of clients which is `broken` cannot read some property for a long time.
 
     A Manager's core reads along: what it sends is answered, as `cluster` does it.
     """
 
-    def __init__(self, seed: int, clients: int, calm: float) -> None:
+    def __init__(self, seed: int, clients: int, calm: float, broken: float = 0.0) -> None:
         self.dice = random.Random(seed)
+        self.fate = random.Random(seed)
+        self.broken = broken
+        self.errors: dict[str, dict[str, str]] = {}
         self.calm = calm
         self.now_s = 1000.0
         self.names = ["batch"] + [f"h{n}" if n % 3 == 0 else f"c{n}" for n in range(clients)]
@@ -231,7 +235,21 @@ class Stream:
     def report(self, name: str) -> None:
         self.seq[name] += 0 if self.dice.random() > self.calm else 1
         errors = {"b": "hangs"} if self.dice.random() > self.calm else {}
-        self.put(Reported(name, Report(self.session[name], self.seq[name], self.values(name), errors)))
+        values = self.values(name)
+        if self.broken:
+            errors |= self.broken_of(name)
+            for column in errors:
+                if self.fate.random() < 0.98:
+                    values.pop(column, None)
+        self.put(Reported(name, Report(self.session[name], self.seq[name], values, errors)))
+
+    def broken_of(self, name: str) -> dict[str, str]:
+        """Errors that stay, and now and then become others."""
+        fate = self.fate
+        if name not in self.errors or fate.random() < 0.02:
+            columns = [c for c in ("a", "b", "s", "t", "none") if fate.random() < 0.4]
+            self.errors[name] = {c: fate.choice(["hangs", "gone"]) for c in columns}
+        return self.errors[name] if sum(name.encode()) % 10 < 10 * self.broken else {}
 
     def beat(self, step_s: float = 1.0) -> None:
         self.now_s += step_s

@@ -59,20 +59,56 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     calm=st.sampled_from([0.9, 0.99, 0.999, 1.0]),
     surprises=st.sampled_from([0.0, 0.01, 0.05, 0.2]),
     counts=st.tuples(st.integers(0, 12), st.integers(0, 12)),
+    broken=st.sampled_from([0.0, 0.2, 1.0]),
 )
-@example(seed=996921508, clients=19, calm=1.0, surprises=0.01, counts=(7, 12))  # a guest comes in a window
-@example(seed=1984535232, clients=11, calm=0.9, surprises=0.05, counts=(7, 7))  # looked at only at ticks
-@example(seed=2532055900, clients=16, calm=0.99, surprises=0.01, counts=(10, 2))
-@example(seed=100000000, clients=4, calm=0.9, surprises=0.0, counts=(8, 0))  # a window that ends early
-def test_any_stream_gives_the_same_result(small_windows, seed, clients, calm, surprises, counts) -> None:
+@example(
+    seed=996921508, clients=19, calm=1.0, surprises=0.01, counts=(7, 12), broken=0.0
+)  # a guest comes in a window
+@example(
+    seed=1984535232, clients=11, calm=0.9, surprises=0.05, counts=(7, 7), broken=0.0
+)  # looked at only at ticks
+@example(seed=2532055900, clients=16, calm=0.99, surprises=0.01, counts=(10, 2), broken=0.0)
+@example(
+    seed=100000000, clients=4, calm=0.9, surprises=0.0, counts=(8, 0), broken=0.0
+)  # a window that ends early
+def test_any_stream_gives_the_same_result(
+    small_windows, seed, clients, calm, surprises, counts, broken
+) -> None:
     dice = random.Random(seed)
-    stream = Stream(seed, clients, calm)
+    stream = Stream(seed, clients, calm, broken)
     rules = [triggers(dice, counts[0]), triggers(dice, counts[0]), triggers(dice, counts[1])]
     stream.make(dice.choice([60, 200]), rules, surprises)
     since_s = dice.choice([None, None, 1050.0])
     with tempfile.TemporaryDirectory() as folder:
         slow, fast, _ = both(stream.write(Path(folder)), rules[2], since_s)
     assert_same(slow, fast)
+
+
+RULES = """
+[hot]
+each = client
+expr = { client.a > 2 }
+cmd = { sender.notify(client) }
+
+[grow]
+each = share
+expr = { share.guests_wanted > 99 }
+ticks = 1
+cmd = { sender.create_guest(share) }
+"""
+
+
+def test_errors_that_stay_and_ticks_that_find_nothing_are_taken_in_by_columns(
+    small_windows, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setattr(Stream, "broken_of", lambda *_: {"b": "hangs", "none": "is no property"})
+    stream = Stream(seed=7, clients=20, calm=1.0, broken=1.0)
+    monkeypatch.setattr(stream, "drift", 0.0)
+    stream.make(200, [RULES], 0.0)
+    slow, fast, fed = both(stream.write(tmp_path), RULES)
+    assert_same(slow, fast)
+    assert all(client.errors for client in fast.core.state.clients.values() if client.role == "dom0")
+    assert fed < len(stream.rows) / 4
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from mmap import mmap
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from vmm.api.bulk.chunk import Chunk, stretches
 from vmm.api.bulk.reports import ReportDecoder
@@ -70,7 +71,7 @@ class Source:
     def run_ahead(self, decoder: ReportDecoder, chunk: Chunk) -> None:
         """Have what comes behind `chunk`, the last one given, decoded in a process of its own if that pays.
 
-        That goes on from what `decoder` knows; what it learns is added to its `names` and `tokens` here.
+        That goes on from what `decoder` knows; what it learns (`names`, `tokens`, `errors`) is added here.
         """
         self.stop()
         if self._pays():
@@ -132,11 +133,12 @@ class _Worker:
             parts = [*map(bytearray, columns), body]
         else:
             self._give_back(slot)
-        chunk, names, tokens, body = pickle.loads(data, buffers=parts)
+        chunk, names, tokens, errors, body = pickle.loads(data, buffers=parts)
         assert isinstance(chunk, Chunk)
         chunk.body = body
         self._decoder.names.extend(names)
         self._decoder.tokens.extend(tokens)
+        self._decoder.errors.extend(errors)
         return chunk
 
     def _give_back(self, slot: int) -> None:
@@ -157,14 +159,15 @@ def _work(
     """The second process. It ends when the first does: then the pipe is closed."""
     try:
         theirs.close()
-        names, tokens = len(decoder.names), len(decoder.tokens)
+        learnt: list[list[Any]] = [decoder.names, decoder.tokens, decoder.errors]
+        known = [len(each) for each in learnt]
         for parts in stretches(folder, first):
             chunk = Chunk(parts, now_s)
             now_s = float(chunk.clock_s[-1])
             chunk.decode(decoder)
             body, chunk.body = pickle.PickleBuffer(chunk.body), b""
-            found = chunk, decoder.names[names:], decoder.tokens[tokens:], body
-            names, tokens = len(decoder.names), len(decoder.tokens)
+            found = chunk, *(each[count:] for each, count in zip(learnt, known, strict=True)), body
+            known = [len(each) for each in learnt]
             _send(found, memory, pipe)
         pipe.send_bytes(b"")
     except BaseException:

@@ -23,6 +23,8 @@ class People:
         self.known = count
         self.rows: dict[str, Ints] = {kind: np.full(count, -1) for kind in ("client", "host", "guest")}
         self.ok = np.zeros(count, np.bool_)
+        self.errors: dict[int, dict[str, str]] = {}
+        """What cannot be read of those of whom something cannot."""
         self.session = np.zeros(count, np.int64)
         world = state.world
         clients, limits = world.clients.rows, {}
@@ -45,7 +47,9 @@ class People:
             kind = _TABLES.get(found.role)
             if kind is not None:
                 self.rows[kind][index] = world.table(kind).rows.get(name, -1)
-            self.ok[index] = found.state == "up" and not found.errors
+            self.ok[index] = found.state == "up"
+            if found.errors:
+                self.errors[index] = found.errors
             self.session[index] = (found.session + 2**63) % 2**64 - 2**63
 
     def heard_s(self) -> NDArray[np.float64]:

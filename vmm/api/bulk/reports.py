@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vmm.api.bulk.shapes import PREFIX, Bytes, NoShape, Number, Shape, learn
+from vmm.api.bulk.shapes import NO_ERRORS, PREFIX, Bytes, NoShape, Number, Shape, learn
 from vmm.rules.flow import KNOWN, TOKEN, UNKNOWN
 
 _NIL = frozenset((0xC0,))
@@ -38,6 +38,8 @@ class Reports:
     session: NDArray[np.int64]
     seq: NDArray[np.int64]
     odd: NDArray[np.bool_]
+    errors: NDArray[np.int32]
+    """Index into the decoder's `errors`."""
     states: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """Unknown and absent ones are NaN."""
@@ -61,9 +63,12 @@ class ReportDecoder:
         self.types = types
         self.names: list[str] = []
         self.tokens: list[bytes] = []
+        self.errors: list[bytes] = [NO_ERRORS]
+        """Encoded maps of errors."""
         self._needed = frozenset(types)
         self._clients: dict[int, dict[bytes, int]] = {}
         self._token_ids: dict[bytes, int] = {}
+        self._error_ids: dict[bytes, int] = {}
         self._common: dict[int, list[Shape]] = {}
         self._own: dict[tuple[int, int], Shape] = {}
 
@@ -72,7 +77,7 @@ class ReportDecoder:
         count = len(starts)
         out = Reports(
             np.full(count, -1, np.int32), np.zeros(count, np.int64), np.zeros(count, np.int64),
-            np.ones(count, np.bool_),
+            np.ones(count, np.bool_), np.zeros(count, np.int32),
         )  # fmt: skip
         for name in self.types:
             out.states[name] = np.zeros(count, np.uint8)
@@ -202,6 +207,15 @@ class ReportDecoder:
             if token != b"\xc0":
                 self._token_column(name, out)[places] = self._token(token)
         out.odd[places] = odd
+        if shape.errors != NO_ERRORS:
+            out.errors[places] = self._error(shape.errors)
+
+    def _error(self, errors: bytes) -> int:
+        found = self._error_ids.get(errors)
+        if found is None:
+            found = self._error_ids[errors] = len(self.errors)
+            self.errors.append(errors)
+        return found
 
     def _fitting(self, name: str, number: Number) -> bool:
         """Whether the number is of the property's type as it stands."""

@@ -140,7 +140,10 @@ class BulkRun:
         assert self._tokens is not None
         assert self._lists is not None
         people, tokens, lists = self._people, self._tokens, self._lists
-        window = Window(self.core, chunk, first, end, people, tokens, self._names, lists, following.reads)
+        errors = self._decoder.errors
+        window = Window(
+            self.core, chunk, first, end, people, tokens, errors, self._names, lists, following.reads
+        )
         end = window.end
         if not following.begin(window.flows, first, end, self._tokens.present):
             for at in range(first, min(end, first + _LEAST)):

@@ -18,6 +18,8 @@ Bytes = NDArray[np.uint8]
 PREFIX = b"\x93\xa6report"
 """How the payload of every `Reported` begins."""
 
+NO_ERRORS = b"\x80"
+
 _WIDTHS = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
 _DTYPES = {
     0xCA: ">f4", 0xCB: ">f8", 0xCC: ">u1", 0xCD: ">u2", 0xCE: ">u4", 0xCF: ">u8",
@@ -73,13 +75,15 @@ class Shape:
     numbers: dict[str, Number] = field(default_factory=dict)
     tokens: dict[str, bytes] = field(default_factory=dict)
     """Values that are not numbers (nil, texts, tables), as they are encoded: part of the fixed bytes."""
+    errors: bytes = NO_ERRORS
+    """The map of errors, as it is encoded: part of the fixed bytes."""
     plain: bool = True
-    """No errors, and every property once."""
+    """Every property once."""
 
     @property
     def own(self) -> bool:
-        """Whether it can hardly fit another client: it holds texts or tables."""
-        return any(token != b"\xc0" for token in self.tokens.values())
+        """Whether it can hardly fit another client: it holds texts, tables or errors."""
+        return self.errors != NO_ERRORS or any(token != b"\xc0" for token in self.tokens.values())
 
     def fits(self, rows: Bytes) -> NDArray[np.bool_]:
         same: NDArray[np.bool_] = ((rows & self.mask) == self.fixed).all(axis=1)
@@ -117,9 +121,11 @@ def _learn(payload: bytes, needed: frozenset[str]) -> Shape:
         name = payload[start:at].decode()
         at = _value(payload, at, shape, name, name in needed)
         seen.add(name)
-    shape.plain = len(seen) == values and payload[at] == 0x80
-    if _skip(payload, at) > len(payload):
+    shape.plain = len(seen) == values
+    end = _skip(payload, at)
+    if end > len(payload):
         raise NoShape("it ends too early")
+    shape.errors = payload[at:end]
     shape.fixed &= shape.mask
     return shape
 

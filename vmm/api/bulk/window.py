@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence, Set
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +19,7 @@ from vmm.cluster.columns import Column
 from vmm.decide.clients import ROLL_CALL_S
 from vmm.decide.core import Core
 from vmm.decide.facts import STRUCTURAL
-from vmm.rules.flow import KNOWN, TOKEN, Flow, Said
+from vmm.rules.flow import ABSENT, KNOWN, TOKEN, Flow, Said
 from vmm.rules.quiet import Following
 
 Ints = NDArray[np.int64]
@@ -71,8 +72,9 @@ class Window:
 
     def __init__(
         self, core: Core, chunk: Chunk, first: int, end: int, people: People, tokens: Tokens,
-        names: Sequence[str], lists: Lists, reads: Set[tuple[str, str]],
+        errors: Sequence[bytes], names: Sequence[str], lists: Lists, reads: Set[tuple[str, str]],
     ) -> None:  # fmt: skip
+        """`errors` is the decoder's list."""
         self.core = core
         self.chunk = chunk
         self.first = first
@@ -80,6 +82,7 @@ class Window:
         self.people = people
         self.tokens = tokens
         self._names = names
+        self._errors = errors
         self.unsettled = lists.unsettled()
         low, high = np.searchsorted(chunk.reports, (first, end)).tolist()
         reports = chunk.reports[low:high]
@@ -87,7 +90,7 @@ class Window:
         assert said is not None
         client = said.client[low:high]
         ok = people.ok[client] & (said.session[low:high] == people.session[client])
-        ok &= ~said.odd[low:high] & (client >= 0)
+        ok &= ~said.odd[low:high] & (client >= 0) & ~self._tell_of_errors(client, slice(low, high))
         chosen = np.flatnonzero(ok)
         self.flows: dict[str, Flow] = {}
         self._add_flow("client", low + chosen, reports[chosen], client[chosen])
@@ -122,6 +125,24 @@ class Window:
         self._at = 0
         self._looking = sorted(self._looks)
         self._look_clock: list[float] = chunk.clock_s[self._looking].tolist()
+
+    def _tell_of_errors(self, client: Clients, span: slice) -> Bools:
+        """The reports of `span` by which the known errors of their clients change: new ones, or fewer."""
+        said, known, properties = self.chunk.said, self.people.errors, self.core.rules.properties
+        assert said is not None
+        out = np.zeros(len(client), np.bool_)
+        errors = said.errors[span]
+        with_errors = np.flatnonzero(errors)
+        for who, number in set(zip(client[with_errors].tolist(), errors[with_errors].tolist(), strict=True)):
+            told = msgspec.msgpack.decode(self._errors[number])
+            mine = known.get(who, {})
+            if any(mine.get(name) != text for name, text in told.items() if name in properties):
+                out |= (client == who) & (errors == number)
+        for name in {name for mine in known.values() for name in mine}.intersection(self._names):
+            has_it = np.zeros(self.people.known, np.bool_)
+            has_it[[who for who, mine in known.items() if name in mine]] = True
+            out |= has_it[client] & (said.states[name][span] != ABSENT)
+        return out
 
     def _add_flow(self, kind: str, places: Ints, records: Ints, client: Clients) -> None:
         chunk, said, table = self.chunk, self.chunk.said, self.core.state.world.table(kind)
