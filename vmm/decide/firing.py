@@ -35,10 +35,17 @@ def run_rules(state: State, rules: Rules, engine: Engine, onlooker: Callable[[],
                 )
         if not firings:
             return
-        state.rest_until_s = -inf
+        if any(_acts(state, firing) for firing in firings):
+            state.rest_until_s = -inf
         for firing in firings:
             _fire(state, rules, engine, firing)
         facts.refresh(state, rules)
+
+
+def _acts(state: State, firing: Firing) -> bool:
+    """Whether more comes of it than lines of the decision log."""
+    shadow = firing.dry_run or bool(state.settings.observe)
+    return not shadow and (firing.restart or any(call.operation != "notify" for call in firing.calls))
 
 
 def _fire(state: State, rules: Rules, engine: Engine, firing: Firing) -> None:
