@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from vmm.api.answer import answer
 from vmm.cluster.model import CommandRecord, LastFiring
+from vmm.cluster.profiles import Share
 from vmm.cluster.states import LEAVING
 from vmm.decide import placement
 from vmm.decide.core import Core
@@ -73,10 +75,7 @@ def why_share(core: Core, share: str) -> list[str]:
     Raises Refused when there is no such share.
     """
     state, rules = core.state, core.rules
-    entitled = rules.entitlements.shares.get(share)
-    if entitled is None:
-        known = ", ".join(rules.entitlements.shares) or "none"
-        raise Refused(f"there is no share {share!r} (known: {known}).")
+    entitled = _entitled(core, share)
     profile = rules.entitlements.profiles[entitled.profile]
     lines = [f"{share}: {answer(core, entitled)}", *_demand(core, entitled.queue)]
     mine = [g for g in state.guests.values() if g.spec.share == share]
@@ -113,17 +112,59 @@ def why_share(core: Core, share: str) -> list[str]:
     return lines
 
 
+def share_as_json(core: Core, share: str) -> dict[str, Any]:
+    """The same as builtins. Raises Refused when there is no such share."""
+    state, rules = core.state, core.rules
+    entitled = _entitled(core, share)
+    profile = rules.entitlements.profiles[entitled.profile]
+    luck = state.luck.get(share)
+    return {
+        "share": share,
+        "answer": answer(core, entitled),
+        "queue": entitled.queue,
+        "jobs": None if state.batch_seen_s < 0 else _jobs(core, entitled.queue),
+        "jobs_seen_s": None if state.batch_seen_s < 0 else state.batch_seen_s,
+        "guests": [
+            {"name": g.name, "host": g.host, "state": g.state, "since_s": g.since_s, "jobs": g.jobs}
+            for g in state.guests.values()
+            if g.spec.share == share
+        ],
+        "failures": 0 if luck is None else luck.failures,
+        "last_failure": "" if luck is None else luck.last_failure,
+        "gave_up": luck is not None and luck.gave_up,
+        "hosts": {
+            name: placement.refusal(state, host, profile, share) for name, host in sorted(state.hosts.items())
+        },
+        "could_leave": [g.name for g in placement.victims(state, rules, entitled)],
+        "paused": dict(state.paused),
+        "observing": bool(state.settings.observe),
+        "rules": [
+            core.engine.explain(name, share).as_dict()
+            for name, rule in rules.book.rules.items()
+            if rule.each == "share"
+        ],
+    }
+
+
+def _entitled(core: Core, share: str) -> Share:
+    shares = core.rules.entitlements.shares
+    if share not in shares:
+        raise Refused(f"there is no share {share!r} (known: {', '.join(shares) or 'none'}).")
+    return shares[share]
+
+
 def _demand(core: Core, queue: str) -> list[str]:
     state = core.state
     if state.batch_seen_s < 0:
         return ["queue: no batch client has reported yet, so nobody knows what waits"]
-    counts: dict[str, int] = {}
-    for _, name, job_state, _, _ in state.batch_jobs:
-        if name == queue:
-            counts[job_state] = counts.get(job_state, 0) + 1
     age = show_duration(state.now_s - state.batch_seen_s)
-    told = ", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "no jobs"
+    told = ", ".join(f"{n} {what}" for what, n in sorted(_jobs(core, queue).items())) or "no jobs"
     return [f"queue {queue}: {told} (reported {age} ago)"]
+
+
+def _jobs(core: Core, queue: str) -> dict[str, int]:
+    """State -> number of the queue's jobs."""
+    return dict(Counter(state for _, name, state, _, _ in core.state.batch_jobs if name == queue))
 
 
 def _luck(core: Core, share: str) -> list[str]:

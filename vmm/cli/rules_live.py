@@ -77,15 +77,19 @@ def explain(
 @beside.at
 @beside.journal
 @beside.config
-def why(share: str, at: int | None, folder: Path | None, etc: Path) -> None:
+@_form
+def why(share: str, at: int | None, folder: Path | None, etc: Path, form: str) -> None:
     """Say why SHARE has its guests, or none.
 
     Demand, failed creations, room on each host, and the rules about shares.
     """
-    from vmm.api.why import why_share
+    from vmm.api.why import share_as_json, why_share
     from vmm.manager.recovery import recover
 
     core = recover(beside.place_of(folder, etc), at)
+    if form == "json":
+        click.echo(json.dumps(share_as_json(core, share), default=str))
+        return
     beside.warn_of_standstill(core, at)
     for line in why_share(core, share):
         click.echo(line)
@@ -166,12 +170,12 @@ def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
     """Hand changed rule files to the Manager.
 
     Checks them, shows what changes in rules, shares, profiles and properties,
-    and which rules keep their timers, and asks.
+    and which rules keep their timers, and asks. If nothing changes, that is all.
 
     They take effect as one event in the stream. On an error the old rules stay.
     """
     from vmm.cli.wishes import wish
-    from vmm.decide.changes import describe
+    from vmm.decide.changes import NOTHING, describe
     from vmm.decide.rulebook import compile_rules
     from vmm.manager.manager import read_rules, refuse_vanished
     from vmm.manager.recovery import recover
@@ -182,8 +186,11 @@ def reload(yes: bool, reason: str, folder: Path | None, etc: Path) -> None:
         click.echo(str(finding), err=True)
     present = recover(beside.place_of(folder, etc))
     refuse_vanished(present.rules.files, files, settings.folder)
-    for line in describe(present.rules, compile_rules(files)):
+    changes = describe(present.rules, compile_rules(files))
+    for line in changes:
         click.echo(line)
+    if changes == [NOTHING]:
+        return
     if not yes and not click.confirm("Apply?"):
         click.echo("nothing is changed: the old rules stay", err=True)
         raise SystemExit(130)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from vmm.api.backtest import backtest
 from vmm.cli.main import vmm
 from vmm.decide.events import Entry, encode_event, tag_of
-from vmm.errors import ConfigError
+from vmm.errors import ConfigError, Refused
 from vmm.ini import FindingsError
 from vmm.journal import Journal, JournalDamaged, read
 from vmm.manager.recovery import recover
@@ -222,6 +222,28 @@ def test_why_answers_in_a_sentence(tmp_path: Path, file: str, old: str, new: str
     assert said in answer
     first = run("why", "groupA", "--journal", place, "--at", "1").stdout.splitlines()[0]
     assert first == "groupA: nobody knows whether jobs wait: no batch client has reported yet."
+
+
+def test_why_as_json_says_what_its_lines_say(journal: Path) -> None:
+    seen = set()
+    for at in ("1", "30", "60", "90", "150", "400"):
+        asked = "groupA", "--journal", journal, "--at", at
+        lines, found = (
+            run("why", *asked).stdout.splitlines(),
+            json.loads(run("why", *asked, "-o", "json").stdout),
+        )
+        assert lines[0] == f"groupA: {found['answer']}"
+        for guest in found["guests"]:
+            assert any(
+                line.startswith(f"  {guest['name']} on {guest['host']}: {guest['state']} ") for line in lines
+            )
+        for host, refusal in found["hosts"].items():
+            assert f"  {host}: {refusal or 'yes'}" in lines
+        assert [rule["rule"] for rule in found["rules"]] == ["grow", "make_room"]
+        seen |= {guest["state"] for guest in found["guests"]}
+    assert {"booting", "ready"} <= seen
+    with pytest.raises(Refused, match="there is no share 'x'"):
+        run("why", "x", "--journal", journal, "-o", "json")
 
 
 def test_backtest_lists_more_and_fewer(journal: Path, tmp_path: Path) -> None:

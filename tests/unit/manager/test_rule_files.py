@@ -47,6 +47,19 @@ def test_a_bad_file_at_a_reload_leaves_the_old_rules(site: Site, caplog, name: s
     assert set(recover(site.folder / "journal").rules.book.rules) >= {"grow", "shrink"}
 
 
+def test_a_reload_that_changes_nothing_neither_asks_nor_sends(site: Site) -> None:
+    manager = site.manager()
+    wait_for(lambda: site.told("the files at the start"), "the files in the journal")
+    triggers = site.folder / "triggers.ini"
+    triggers.write_text("# a remark\n" + triggers.read_text())
+    asked = CliRunner().invoke(vmm, ["rules", "reload", "-c", str(site.folder)])
+    assert (asked.exit_code, asked.stderr) == (0, "")
+    assert asked.stdout.startswith("no change: ")
+    assert "Apply?" not in asked.stdout
+    manager.stop()
+    assert not site.told("reload by")
+
+
 def test_a_manager_does_not_start_without_a_file_that_is_in_force(site: Site) -> None:
     manager = site.manager()
     wait_for(lambda: site.told("the files at the start"), "the files in the journal")
