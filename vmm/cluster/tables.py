@@ -7,7 +7,7 @@ Everything here is a function of the calls made: no clock is read. A reading old
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import inf, nan, nextafter
+from math import inf, nan
 from typing import Any, NamedTuple
 
 from vmm.cluster.columns import Column
@@ -202,12 +202,7 @@ class Table:
 
     def is_young(self, now_s: float) -> None:
         """The caller knows that no reading is too old at `now_s`: there is no need to look."""
-        self.expiry_s = inf
-        for col in self.columns.values():
-            while col.oldest_s + col.max_age_s < now_s:
-                col.oldest_s = nextafter(max(now_s - col.max_age_s, col.oldest_s), inf)
-            if col.max_age_s != inf:
-                self.expiry_s = min(self.expiry_s, col.oldest_s + col.max_age_s)
+        self.expiry_s = max(self.expiry_s, now_s)
 
     def next_expiry_s(self) -> float | None:
         """No reading expires before this time or at it; it may be early when readings were refreshed."""

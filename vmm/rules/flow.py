@@ -88,10 +88,17 @@ class Flow:
     """`records` (ascending), `rows` and `times_s` of the reports; `said` what they say of each property.
 
     `order[i]` is the report of element i; the elements of `first` are the rows' states before all of them.
+    `tokens(kind, column)` gives the numbers of the present values of a column that holds no numbers.
     """
 
     def __init__(
-        self, table: Table, records: Ints, rows: Ints, times_s: Floats, said: Mapping[str, Said]
+        self,
+        table: Table,
+        records: Ints,
+        rows: Ints,
+        times_s: Floats,
+        said: Mapping[str, Said],
+        tokens: Callable[[str, str], Ints],
     ) -> None:
         self.table = table
         self.records = records
@@ -109,19 +116,30 @@ class Flow:
         """The element of each report."""
         behind = ~self.first
         self.place[self.order[behind] - base] = self.numbers[behind]
+        self._tokens = tokens
         self._columns: dict[str, FlowColumn] = {}
+        self._starts = {
+            name: (list(column.values), column.times_view().copy())
+            for name in said
+            if (column := table.columns[name]).type in n.NUMERIC
+        }
         self._clock: Floats | None = None
         self._until: tuple[float, Floats] | None = None
         self._spacings: dict[str, tuple[float, Spacing]] = {}
 
-    def column(self, name: str, tokens: Callable[[str, str], Ints] | None = None) -> FlowColumn:
-        """Made at the first call, from what stands in the table then; where that matters, nothing of the flow
-        is in it yet. `tokens(kind, column)` gives the numbers of the values before that are no numbers."""
+    def column(self, name: str) -> FlowColumn:
+        """Numbers as against what stood in the table when the flow began, others as against what stands there
+        when this is first called."""
         found = self._columns.get(name)
         if found is None:
             column = self.table.columns[name]
-            before = None if column.type in n.NUMERIC or tokens is None else tokens(self.table.kind, name)
-            found = self._columns[name] = FlowColumn(self, column, self.said[name], before)
+            if name in self._starts:
+                values, times = self._starts[name]
+                start = np.array(values, np.float64)
+            else:
+                start = self._tokens(self.table.kind, name)[: self.base].astype(np.float64)
+                times = column.times_view()[: self.base].copy()
+            found = self._columns[name] = FlowColumn(self, column, self.said[name], start, times)
         return found
 
     def records_of(self, elements: Bools) -> Ints:
@@ -170,10 +188,10 @@ class Flow:
 class FlowColumn:
     """A column at every element. It has what the array evaluators want of a `Column`.
 
-    The table may have got rows since the flow began: they are not in it.
+    `start` and `times_s` are the rows' values before all reports, numbers or tokens, and when they were read.
     """
 
-    def __init__(self, flow: Flow, column: Column, said: Said, tokens: Ints | None) -> None:
+    def __init__(self, flow: Flow, column: Column, said: Said, start: Floats, times_s: Floats) -> None:
         self.flow = flow
         self.column = column
         self.type = column.type
@@ -185,17 +203,16 @@ class FlowColumn:
             absent = self._states == ABSENT
             if absent.any():
                 self._latest = np.maximum.accumulate(np.where(absent, 0, flow.numbers))
+        self._start_s = times_s
         self._times: Floats | None = None
         if self.numeric:
-            start = np.array(column.values[: flow.base], np.float64)
             self.values: Floats = self._filled(np.concatenate((start, said.values)))
             self.valid: Bools = self.values == self.values
         else:
             ids: NDArray[np.integer] = np.full(len(said.states), NO_VALUE)
             if said.tokens is not None:
                 ids = said.tokens
-            before: Ints = np.full(flow.base, NO_TOKEN) if tokens is None else tokens[: flow.base]
-            self.values = self._filled(np.concatenate((before, ids)).astype(np.float64))
+            self.values = self._filled(np.concatenate((start, ids)))
             self.valid = self.values != NO_VALUE
         self.all_valid = bool(self.valid.all())
         changed = self.values[1:] != self.values[:-1]
@@ -236,7 +253,7 @@ class FlowColumn:
         """As Column.times_view: when the value was last read."""
         if self._times is None:
             flow = self.flow
-            times = np.concatenate((self.column.times_view()[: flow.base], flow.times_s))[flow.order]
+            times = np.concatenate((self._start_s, flow.times_s))[flow.order]
             read = self.touched | flow.first
             if not read.all():
                 times = times[np.maximum.accumulate(np.where(read, flow.numbers, 0))]

@@ -7,7 +7,7 @@ between them `take_in` brings the engines' programs to the same state as if each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -190,11 +190,8 @@ class Following:
 
     # -- following ----------------------------------------------------------------------------------
 
-    def begin(self, flows: dict[str, Flow], first: int, end: int, tokens: Callable[[str, str], Ints]) -> bool:
-        """Look at the reports of records `first` to `end` - 1; False when arrays cannot tell about them.
-
-        `tokens(kind, column)` gives the numbers of the present values of a column that is no number.
-        """
+    def begin(self, flows: dict[str, Flow], first: int, end: int) -> bool:
+        """Look at the reports of records `first` to `end` - 1; False when arrays cannot tell about them."""
         self.dirty = False
         self._present = {}
         self.flows = flows
@@ -209,7 +206,7 @@ class Following:
             flow = flows.get(kind)
             if flow is None:
                 continue
-            column = flow.column(name, tokens)
+            column = flow.column(name)
             touch = (kind, name) in self.touched
             fixed.append(flow.records_of(column.changed | column.touched if touch else column.changed))
         for mark in self._marks:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
+from functools import partial
 from itertools import repeat
 
 import numpy as np
@@ -14,7 +15,7 @@ from vmm.cluster.columns import Column
 from vmm.cluster.model import Client, Host
 from vmm.decide.core import Core
 from vmm.rules import nodes as n
-from vmm.rules.flow import KNOWN, TOKEN, Flow
+from vmm.rules.flow import ABSENT, KNOWN, TOKEN, UNKNOWN, Flow, Said
 from vmm.rules.taking import last_of_each
 
 Ints = NDArray[np.int64]
@@ -47,6 +48,7 @@ class Putting:
                 is_read = (kind, name) in reads
                 (self._read if is_read else self._unread).append((kind, name))
         self._plain: dict[str, list[_Plain]] = {}
+        self._texts: dict[str, list[str]] = {}
         self._heard_to = 0
         self._by_row: list[Client | None] = []
         self._seqs: Ints = np.zeros(0, np.int64)
@@ -133,6 +135,42 @@ class Putting:
             self._put_last(self._unread, spans)
             self._put_to = end
 
+    def is_overtaken(self, at: int) -> bool:
+        """Whether something waits of the subjects of the report `at` that is other than what stands in the
+        tables, numbers aside: whether the report changes it is to be seen against the former."""
+        for kind, span in self.spans(at, at + 1).items():
+            flow, report = self._flows[kind], span.start
+            row = int(flow.rows[report])
+            for name in self._waiting(kind):
+                said = flow.said[name]
+                element = int(flow.place[report]) - 1
+                while not flow.first[element]:
+                    before = int(flow.order[element]) - flow.base
+                    if flow.records[before] < self._put_to:
+                        break
+                    if said.states[before] != ABSENT:
+                        if said.states[before] == UNKNOWN:
+                            return True
+                        assert said.tokens is not None
+                        if said.tokens[before] != self._tokens.of(kind, name, row):
+                            return True
+                        break
+                    element -= 1
+        return False
+
+    def _waiting(self, kind: str) -> list[str]:
+        """The columns that wait and hold no numbers, where something is said of them at all."""
+        if kind not in self._texts:
+            flow = self._flows[kind]
+            self._texts[kind] = [
+                name
+                for of, name in self._unread
+                if of == kind
+                and flow.table.columns[name].type not in n.NUMERIC
+                and flow.said[name].states.any()
+            ]
+        return self._texts[kind]
+
     def _put_last(self, columns: list[tuple[str, str]], spans: Mapping[str, slice]) -> None:
         """What the last report of each subject that says it says of each of the columns."""
         last: dict[str, Ints] = {}
@@ -169,28 +207,47 @@ class Putting:
             rows, times = flow.rows[last], flow.times_s[last]
             if not numeric:
                 assert said.tokens is not None
-                self._put_tokens(flow, column, rows, said.tokens[last].astype(np.int64), times)
+                alike = partial(self._first_alike, flow, said, last)
+                self._put_tokens(flow, column, rows, said.tokens[last].astype(np.int64), times, alike)
                 return
             values = said.values[last]
             if not (values == 0.0).any():  # it may have another sign than the zero that stays
                 put_numbers(flow.table, column, rows, values, times)
                 return
-        found = flow.column(name, self._tokens.present)
+        found = flow.column(name)
         elements = flow.place[last]
         rows, values, times = flow.rows[last], found.values[elements], found.times_view()[elements]
         if numeric:
             put_numbers(flow.table, column, rows, values, times)
         else:
-            self._put_tokens(flow, column, rows, values.astype(np.int64), times)
+            self._put_tokens(flow, column, rows, values.astype(np.int64), times, None)
+
+    def _first_alike(self, flow: Flow, said: Said, last: Ints, place: int) -> int:
+        """The token of the first of those reports of the row before `last[place]` that say an equal value."""
+        assert said.tokens is not None
+        token = int(said.tokens[last[place]])
+        element = int(flow.place[last[place]]) - 1
+        while not flow.first[element]:
+            before = int(flow.order[element]) - flow.base
+            if flow.records[before] < self._put_to:
+                break
+            if said.states[before] != ABSENT:
+                other = int(said.tokens[before])
+                if other != token and self._tokens.value(other) != self._tokens.value(token):
+                    break
+                token = other
+            element -= 1
+        return token
 
     def _put_tokens(
-        self, flow: Flow, column: Column, rows: Ints, ids: Ints, times: NDArray[np.float64]
-    ) -> None:
+        self, flow: Flow, column: Column, rows: Ints, ids: Ints, times: NDArray[np.float64],
+        first_alike: Callable[[int], int] | None,
+    ) -> None:  # fmt: skip
         column.times_view()[rows] = times
         known = times == times
         if column.max_age_s != np.inf and known.any():
             flow.table.note_age(column, float(times[known].min()))
-        other, values = self._tokens.put(flow.table.kind, column.name, rows, ids)
+        other, values = self._tokens.put(flow.table.kind, column.name, rows, ids, first_alike)
         if values:
             put(flow.table, column, rows[other], values, times[other])
 

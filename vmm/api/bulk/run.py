@@ -121,7 +121,11 @@ class BulkRun:
             self._lists.heard.add(entry.event.client)
 
     def _is_settled(self, before: frozenset[str]) -> bool:
-        """Whether no more hosts than `before` must be listened to even where they say the same again."""
+        """Whether no more hosts than `before` must be listened to even where they say the same again.
+
+        Where guests may have changed without a look, the core is not at rest: then all beats and reports
+        of hosts are stops.
+        """
         assert self._lists is not None
         if self.core.state.looks == self._looks:
             return True
@@ -145,7 +149,7 @@ class BulkRun:
             self.core, chunk, first, end, people, tokens, errors, self._names, lists, following.reads
         )
         end = window.end
-        if not following.begin(window.flows, first, end, self._tokens.present):
+        if not following.begin(window.flows, first, end):
             for at in range(first, min(end, first + _LEAST)):
                 self._feed(chunk, at)
             return min(end, first + _LEAST)
@@ -223,7 +227,8 @@ class BulkRun:
     def _prepare(self, chunk: Chunk) -> None:
         """Bring decoder, people and followers up to date."""
         core = self.core
-        if self._rules is not core.rules or len(self._decoder.tokens) > _TOKENS:
+        learnt = max(len(self._decoder.tokens), len(self._decoder.errors))
+        if self._rules is not core.rules or learnt > _TOKENS:
             self._rules = core.rules
             needed = self.run.needed()
             types = {name: spec.return_type for name, spec in core.rules.properties.items() if name in needed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -49,13 +50,24 @@ class Tokens:
         key = kind, column
         if row >= len(self._held.get(key, ())):
             self.present(kind, column)
-        self._present[key][row] = token
-        self._held[key][row] = self.world.table(kind).columns[column].values[row]
+        value = self._held[key][row] = self.world.table(kind).columns[column].values[row]
+        self._present[key][row] = NO_VALUE if value is None else token  # it may be gone again
 
-    def put(self, kind: str, column: str, rows: Ints, tokens: Ints) -> tuple[Bools, list[Any]]:
+    def of(self, kind: str, column: str, row: int) -> int:
+        """The token of the row's value; NO_TOKEN where it is not known, NO_VALUE where there is no value."""
+        held, value = self._held.get((kind, column), ()), self.world.table(kind).columns[column].values[row]
+        if value is None:
+            return NO_VALUE
+        known = row < len(held) and held[row] is value
+        return int(self._present[kind, column][row]) if known else NO_TOKEN
+
+    def put(
+        self, kind: str, column: str, rows: Ints, tokens: Ints, first_alike: Callable[[int], int] | None
+    ) -> tuple[Bools, list[Any]]:
         """(the rows whose value becomes another one, those values), when these rows get these tokens' values.
 
-        NO_TOKEN: the value stays.
+        NO_TOKEN: the value stays. `first_alike(place)` gives the token that began the run of equal values
+        which ends with the one at this place: as in Table.set, its object stays.
         """
         key = kind, column
         stored = self.world.table(kind).columns[column].values
@@ -68,6 +80,8 @@ class Tokens:
         values = []
         for place in np.flatnonzero(other).tolist():
             row, token = int(rows[place]), int(tokens[place])
+            if first_alike is not None:
+                found[row] = token = first_alike(place)
             value = None if token == NO_VALUE else self.value(token)
             if value != stored[row]:
                 values.append(value)

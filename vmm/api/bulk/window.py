@@ -133,11 +133,16 @@ class Window:
         out = np.zeros(len(client), np.bool_)
         errors = said.errors[span]
         with_errors = np.flatnonzero(errors)
-        for who, number in set(zip(client[with_errors].tolist(), errors[with_errors].tolist(), strict=True)):
-            told = msgspec.msgpack.decode(self._errors[number])
-            mine = known.get(who, {})
-            if any(mine.get(name) != text for name, text in told.items() if name in properties):
-                out |= (client == who) & (errors == number)
+        codes, places = np.unique(
+            client[with_errors].astype(np.int64) * len(self._errors) + errors[with_errors],
+            return_inverse=True,
+        )
+        news = np.zeros(len(codes), np.bool_)
+        for index, code in enumerate(codes.tolist()):
+            who, number = divmod(code, len(self._errors))
+            told, mine = msgspec.msgpack.decode(self._errors[number]), known.get(who, {})
+            news[index] = any(mine.get(name) != text for name, text in told.items() if name in properties)
+        out[with_errors] = news[places]
         for name in {name for mine in known.values() for name in mine}.intersection(self._names):
             has_it = np.zeros(self.people.known, np.bool_)
             has_it[[who for who, mine in known.items() if name in mine]] = True
@@ -154,7 +159,7 @@ class Window:
         self.flows.pop(kind, None)
         if len(rows):
             told = _Told(said, [name for name in self._names if name in table.columns], places)
-            self.flows[kind] = Flow(table, records, rows, chunk.clock_s[records], told)
+            self.flows[kind] = Flow(table, records, rows, chunk.clock_s[records], told, self.tokens.present)
 
     def _rising(self, chosen: Ints, seq: Ints) -> Ints:
         """Without the reports of clients one of whose numbers is not above that before it."""
@@ -214,7 +219,7 @@ class Window:
             spacing = flow.spacing(name, end_s)
             if spacing is None:
                 if not simple:
-                    found = flow.column(name, self.tokens.present)
+                    found = flow.column(name)
                     due = found.times_view() + column.max_age_s
                     self._note_expiries(due[found.valid & (due < flow.until_s(end_s))])
             elif simple:
@@ -286,7 +291,7 @@ class Window:
             for row, client in enumerate(flow.table.row_names[: flow.base]):
                 found = self.core.state.clients.get(client or "")
                 settled[row] = found is not None and found.role == "dom0" and client not in self.unsettled
-        column = flow.column(name, self.tokens.present)
+        column = flow.column(name)
         return flow.records_of(column.touched & (column.changed | ~settled[flow.row]))
 
     def next_stop(self, at: int, end: int) -> int:
@@ -338,7 +343,10 @@ class Window:
         ):
             following.flush()
             self.putting.catch_up(at)
+        elif self.putting.is_overtaken(at):
+            self.putting.catch_up(at)
+            for table in state.world.tables():
+                table.is_young(float(clock_s))
         else:  # no reading expires here, though what waits to be put has the tables believe it
             for table in state.world.tables():
-                if table.expiry_s < clock_s:
-                    table.is_young(float(clock_s))
+                table.is_young(float(clock_s))
