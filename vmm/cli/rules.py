@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from vmm.cli import _beside as beside
 from vmm.cli.exits import FAILED, FINDINGS
 from vmm.cli.plan_live import POLICIES_FILE
 from vmm.decide.catalogue import CATALOGUE, encode_catalogue
@@ -27,15 +28,17 @@ def rules() -> None:
 
 
 @rules.command()
-@click.argument("folder", default="etc", type=click.Path(path_type=Path))
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@beside.config
 @click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
-def check(folder: Path, quiet: bool) -> None:
-    """Check the rule files in FOLDER.
+def check(folder: Path | None, etc: Path, quiet: bool) -> None:
+    """Check the rule files in FOLDER (or that of the configuration).
 
     Finds everything that can be known without running them. FOLDER/policies.ini is checked too.
 
     Exit status 0 when there is nothing to say, 3 when there are findings (warnings count).
     """
+    folder = folder or etc
     texts = {name: _read(folder / name) for name in FILES}
     texts = {name: text for name, text in texts.items() if text or (folder / name).exists()}
     plugins = load_plugins()

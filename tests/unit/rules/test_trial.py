@@ -216,6 +216,7 @@ def test_a_bad_value_comes_with_the_next_step(line: str) -> None:
 def test_the_shipped_rules_check_and_are_laid_out() -> None:
     shipped = Path(__file__).parents[3] / "etc"
     assert run("check", shipped)[0] == 0
+    assert run("check", "-c", shipped) == run("check", shipped)
     assert run("fmt", "--check", *sorted(shipped.glob("*.ini"))) == (0, "")
 
 

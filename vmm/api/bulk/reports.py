@@ -205,17 +205,10 @@ class ReportDecoder:
         for name, token in shape.tokens.items():
             out.states[name][places] = UNKNOWN if token == b"\xc0" else TOKEN
             if token != b"\xc0":
-                self._token_column(name, out)[places] = self._token(token)
+                self._token_column(name, out)[places] = _number_of(token, self._token_ids, self.tokens)
         out.odd[places] = odd
         if shape.errors != NO_ERRORS:
-            out.errors[places] = self._error(shape.errors)
-
-    def _error(self, errors: bytes) -> int:
-        found = self._error_ids.get(errors)
-        if found is None:
-            found = self._error_ids[errors] = len(self.errors)
-            self.errors.append(errors)
-        return found
+            out.errors[places] = _number_of(shape.errors, self._error_ids, self.errors)
 
     def _fitting(self, name: str, number: Number) -> bool:
         """Whether the number is of the property's type as it stands."""
@@ -226,15 +219,17 @@ class ReportDecoder:
             return not number.is_truth and not number.is_float
         return type_ == "float" and not number.is_truth
 
-    def _token(self, token: bytes) -> int:
-        found = self._token_ids.get(token)
-        if found is None:
-            found = self._token_ids[token] = len(self.tokens)
-            self.tokens.append(token)
-        return found
-
     def _token_column(self, name: str, out: Reports) -> NDArray[np.int32]:
         column = out.tokens.get(name)
         if column is None:
             column = out.tokens[name] = np.full(len(out.client), -1, np.int32)
         return column
+
+
+def _number_of(encoded: bytes, numbers: dict[bytes, int], known: list[bytes]) -> int:
+    """Its place in `known`, to which it is added where it is new."""
+    found = numbers.get(encoded)
+    if found is None:
+        found = numbers[encoded] = len(known)
+        known.append(encoded)
+    return found
