@@ -41,7 +41,7 @@ test: test-packages .venv/.vmm-test   ## everything: unit, process and end-to-en
 	@scripts/run-tests.sh $(PYTEST_ARGS)
 
 unit: test-packages .venv/.vmm-test   ## the unit tests alone
-	@$(BIN)/pytest -n 4 -m "not e2e and not slow and not processes" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 4 -m "not e2e and not root and not slow and not processes" $(PYTEST_ARGS)
 
 e2e: test-packages .venv/.vmm-test   ## the end-to-end tests alone (root)
 	@$(BIN)/pytest -m e2e $(PYTEST_ARGS)

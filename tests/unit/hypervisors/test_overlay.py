@@ -101,7 +101,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "full"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    subprocess.run(mount, check=True)  # as root; `make unit` goes without
+    subprocess.run(mount, check=True)
     try:
         (folder / "groupB.img").write_bytes(bytes(4096))
         (folder / "overlays").mkdir()
@@ -110,7 +110,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.slow  # mounts, and so needs root
+@pytest.mark.root
 @pytest.mark.parametrize("left_bytes", [0, 8192, 100_000])
 def test_a_full_disk_is_told_and_leaves_nothing(full_disk: Path, left_bytes: int) -> None:
     ballast = full_disk / "ballast"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import resource
 import subprocess
@@ -50,18 +49,10 @@ class SmallDisk:
         subprocess.run(["umount", "-l", self.directory], check=True)
 
 
-def can_mount():
-    """A mount needs root and the right to mount; found out by trying where nobody else sees it."""
-    probe = ["unshare", "-m", "mount", "-t", "tmpfs", "vmm-test", "/mnt"]
-    with contextlib.suppress(OSError):
-        return os.geteuid() == 0 and subprocess.run(probe, capture_output=True).returncode == 0
-    return False
+SMALL_DISK = pytest.param(SmallDisk, marks=pytest.mark.root)
 
 
-DISKS = [FileSizeLimit, SmallDisk] if can_mount() else [FileSizeLimit]
-
-
-@pytest.fixture(params=DISKS)
+@pytest.fixture(params=[FileSizeLimit, SMALL_DISK])
 def disk(request, tmp_path):
     directory = tmp_path / "disk"
     directory.mkdir()
@@ -171,7 +162,7 @@ def test_a_full_disk_at_rotation(disk, open_on):
     assert open_on().recovery.clean
 
 
-@pytest.mark.parametrize("disk", DISKS[1:], indirect=True)
+@pytest.mark.parametrize("disk", [SMALL_DISK], indirect=True)
 def test_the_packed_twin_gives_way_to_records(disk, open_on):
     journal = open_on()
     at = 0
@@ -184,7 +175,7 @@ def test_the_packed_twin_gives_way_to_records(disk, open_on):
     assert len(list(read(journal.directory))) == at
 
 
-@pytest.mark.parametrize("disk", DISKS[1:], indirect=True)
+@pytest.mark.parametrize("disk", [SMALL_DISK], indirect=True)
 def test_the_reserve_takes_the_record_that_says_so(disk, open_on):
     journal = open_on(reserve_kib=64)
     stored = fill_to_the_brim(journal, disk, 0)
@@ -197,7 +188,7 @@ def test_the_reserve_takes_the_record_that_says_so(disk, open_on):
     assert [record.kind for record in read(journal.directory, stored + 1)] == ["full", "k"]
 
 
-@pytest.mark.parametrize("disk", DISKS[1:], indirect=True)
+@pytest.mark.parametrize("disk", [SMALL_DISK], indirect=True)
 def test_a_torn_tail_on_a_full_disk_is_cut_though_it_cannot_be_kept(disk, open_on):
     journal = open_on(compress=False)
     journal.commit(batch(100))
