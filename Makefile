@@ -66,6 +66,8 @@ bench-plan: .venv/.vmm-bench   ## planning against ganeti-htools (INPUTS=directo
 	@scripts/setup-packages.sh ganeti-htools
 	@$(BIN)/python bench/bench_plan.py $(if $(INPUTS),--inputs "$(INPUTS)")
 
+# What the tests that run as root leave in .build is root's.
 clean:           ## remove what was built (.build, caches, *.egg-info) and .venv
-	rm -rf .venv .build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .build 2>/dev/null || bash -c ". scripts/common.sh; as_root rm -rf .build"
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
