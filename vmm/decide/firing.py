@@ -44,13 +44,19 @@ def run_rules(state: State, rules: Rules, engine: Engine, onlooker: Callable[[],
 
 def _acts(state: State, firing: Firing) -> bool:
     """Whether more comes of it than lines of the decision log."""
-    shadow = firing.dry_run or bool(state.settings.observe)
-    return not shadow and (firing.restart or any(call.operation != "notify" for call in firing.calls))
+    if _is_shadow(state, firing):
+        return False
+    return firing.restart or any(call.operation != "notify" for call in firing.calls)
+
+
+def _is_shadow(state: State, firing: Firing) -> bool:
+    """Whether it is only recorded."""
+    return firing.dry_run or bool(state.settings.observe)
 
 
 def _fire(state: State, rules: Rules, engine: Engine, firing: Firing) -> None:
     at = firing_key(firing.rule, firing.subject)
-    shadow = firing.dry_run or bool(state.settings.observe)
+    shadow = _is_shadow(state, firing)
     calls = [str(call) for call in firing.calls]
     last = LastFiring(state.now_s, state.position, firing.why, calls, shadow)
     state.last_fired[at] = last

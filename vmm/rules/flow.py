@@ -31,8 +31,8 @@ Bools = NDArray[np.bool_]
 class Said:
     """What reports say of one property: states, and numbers (NaN where there is none) or token numbers.
 
-    The columns given are of more reports; `places` are those meant. They are picked out when asked for.
-    `all_plain`: each of the others says a number.
+    The columns given are of more reports; those at `places` are meant, and picked out when asked for.
+    `all_plain`: it is known that each report of the columns says a number.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Said:
         values: Floats,
         tokens: NDArray[np.int32] | None,
         places: Ints,
-        all_plain: bool = False,
+        all_plain: bool,
     ) -> None:
         self._of = states, values, tokens
         self._places = places

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 
 import msgspec
 import numpy as np
@@ -13,7 +13,6 @@ from vmm.api.bulk.chunk import BEAT, OTHER, REPORT, Chunk
 from vmm.api.bulk.lists import EVERY, Lists
 from vmm.api.bulk.people import People
 from vmm.api.bulk.putting import Putting
-from vmm.api.bulk.reports import Reports
 from vmm.api.bulk.tokens import Tokens
 from vmm.cluster.columns import Column
 from vmm.decide.clients import ROLL_CALL_S
@@ -27,41 +26,12 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Clients = NDArray[np.int32]
 _EARLY_S = 1e-3
-_FEW = 256
 
 
 def structural_of(core: Core, names: Sequence[str]) -> list[tuple[str, str]]:
     """The properties among these that make the picture of the cluster, with their collectors."""
     properties = core.rules.properties
     return [(name, properties[name].command) for name in names if properties[name].command in STRUCTURAL]
-
-
-class _Told(Mapping[str, Said]):
-    """What the reports at `places` say of each property; picked out when asked for."""
-
-    def __init__(self, said: Reports, names: Sequence[str], places: Ints) -> None:
-        self._said = said
-        self._names = names
-        self._places = places
-        self._found: dict[str, Said] = {}
-
-    def __getitem__(self, name: str) -> Said:
-        found = self._found.get(name)
-        if found is None:
-            if name not in self._names:
-                raise KeyError(name)
-            said = self._said
-            found = Said(
-                said.states[name], said.values[name], said.tokens.get(name), self._places, said.is_plain(name)
-            )
-            self._found[name] = found
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 class Window:
@@ -158,7 +128,13 @@ class Window:
             places, records, rows = places[there], records[there], rows[there]
         self.flows.pop(kind, None)
         if len(rows):
-            told = _Told(said, [name for name in self._names if name in table.columns], places)
+            told = {
+                name: Said(
+                    said.states[name], said.values[name], said.tokens.get(name), places, said.is_plain(name)
+                )
+                for name in self._names
+                if name in table.columns
+            }
             self.flows[kind] = Flow(table, records, rows, chunk.clock_s[records], told, self.tokens.present)
 
     def _rising(self, chosen: Ints, seq: Ints) -> Ints:
@@ -343,10 +319,8 @@ class Window:
         ):
             following.flush()
             self.putting.catch_up(at)
-        elif self.putting.is_overtaken(at):
+            return
+        if self.putting.is_overtaken(at):
             self.putting.catch_up(at)
-            for table in state.world.tables():
-                table.is_young(float(clock_s))
-        else:  # no reading expires here, though what waits to be put has the tables believe it
-            for table in state.world.tables():
-                table.is_young(float(clock_s))
+        for table in state.world.tables():  # what waits to be put has them believe that readings expire
+            table.is_young(float(clock_s))
